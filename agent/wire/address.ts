@@ -32,19 +32,21 @@ export function parseMac(text: string): Uint8Array | undefined {
 }
 
 /** Four bytes of a dotted quad without leading zeros (RFC 6943 §3.1.1); `undefined` for anything else. */
-export function parseIpv4(text: string): Uint8Array | undefined {
+export function parseIpv4Address(text: string): Uint8Array | undefined {
   const parts = text.split('.');
   if (parts.length !== 4) return undefined;
   const address = new Uint8Array(ipv4Length);
   for (let i = 0; i < 4; i++) {
-    if (!/^(0|[1-9][0-9]?[0-9]?)$/.test(parts[i]) || Number(parts[i]) > 255) return undefined;
-    address[i] = Number(parts[i]);
+    const part = parts[i];
+    if (part.length > 3 || !/^[0-9]+$/.test(part)) return undefined;
+    if ((part.length > 1 && part.charCodeAt(0) === 48) || Number(part) > 255) return undefined;
+    address[i] = Number(part);
   }
   return address;
 }
 
 /** Sixteen bytes of an IPv6 address (RFC 4291 §2.2 forms 1–3, no zone); `undefined` for anything else. */
-export function parseIpv6(text: string): Uint8Array | undefined {
+export function parseIpv6Address(text: string): Uint8Array | undefined {
   const halves = text.split('::');
   if (halves.length > 2) return undefined;
   const head = parseGroups(halves[0], halves.length === 1);
@@ -68,7 +70,7 @@ export function formatAddress(address: Uint8Array): string {
 
 /** IPv4 or IPv6 bytes of either text; `undefined` for anything else. */
 export function parseAddress(text: string): Uint8Array | undefined {
-  return text.indexOf(':') < 0 ? parseIpv4(text) : parseIpv6(text);
+  return text.indexOf(':') < 0 ? parseIpv4Address(text) : parseIpv6Address(text);
 }
 
 function formatIpv6(address: Uint8Array): string {
@@ -105,10 +107,10 @@ function parseGroups(text: string, quadAllowed: boolean): number[] | undefined {
   for (let i = 0; i < groups.length; i++) {
     const group = groups[i];
     if (quadAllowed && i === groups.length - 1 && group.indexOf('.') > 0) {
-      const quad = parseIpv4(group);
+      const quad = parseIpv4Address(group);
       if (!quad) return undefined;
       bytes.push(quad[0], quad[1], quad[2], quad[3]);
-    } else if (/^[0-9a-fA-F]{1,4}$/.test(group)) {
+    } else if (group.length <= 4 && /^[0-9a-fA-F]+$/.test(group)) {
       bytes.push(parseInt(group, 16) >> 8, parseInt(group, 16) & 255);
     } else {
       return undefined;

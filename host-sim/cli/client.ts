@@ -1,0 +1,95 @@
+/**
+ * A short visit to the broker by a command: connect, ask, wait for the answer, leave. No session stays behind.
+ */
+
+import { connect, type IPublishPacket, type MqttClient } from 'mqtt';
+import { describeBrokerError } from '../mqtt/session.js';
+
+export type Hear = (topic: string, payload: Uint8Array, retained: boolean) => void;
+
+export interface Visit {
+  subscribe(filter: string): Promise<void>;
+  /** Resolves when the broker has acknowledged (QoS 1). */
+  publish(topic: string, payload: Uint8Array | string, retain: boolean): Promise<void>;
+}
+
+/** A broker has sent the retained messages of a subscription when none came for this long. */
+const quietMs = 250;
+const mostRetainedMs = 10_000;
+
+/** Runs `work` with a connection; errors say what to do. `lost` is called if the broker goes away meanwhile. */
+export async function visit<T>(url: string, hear: Hear, work: (visit: Visit) => Promise<T>): Promise<T> {
+  const client = await connected(url);
+  client.on('message', (topic, payload, packet: IPublishPacket) => hear(topic, payload, packet.retain));
+  const gone = new Promise<never>((_, reject) => {
+    client.on('close', () =>
+      reject(new Error(describeBrokerError(url, new Error('it closed the connection')))),
+    );
+    client.on('error', error => reject(new Error(describeBrokerError(url, error))));
+  });
+  try {
+    return await Promise.race([gone, work(new Visitor(url, client))]);
+  } finally {
+    gone.catch(() => {});
+    await client.endAsync();
+  }
+}
+
+/** Every retained message below the filter. */
+export async function collectRetained(url: string, filter: string): Promise<Map<string, Uint8Array>> {
+  const retained = new Map<string, Uint8Array>();
+  let heardAt = Date.now();
+  const hear: Hear = (topic, payload, isRetained) => {
+    heardAt = Date.now();
+    if (isRetained) retained.set(topic, payload);
+  };
+  return visit(url, hear, async ({ subscribe }) => {
+    const endAt = Date.now() + mostRetainedMs;
+    await subscribe(filter);
+    heardAt = Date.now();
+    while (Date.now() - heardAt < quietMs && Date.now() < endAt) await pause(quietMs / 5);
+    return retained;
+  });
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise(resolve => setTimeout(resolve, ms));
+}
+
+class Visitor implements Visit {
+  constructor(url: string, client: MqttClient) {
+    this.subscribe = async filter => {
+      const granted = await client.subscribeAsync(filter, { qos: 1 }).catch(error => {
+        throw new Error(describeBrokerError(url, error));
+      });
+      if (granted.some(({ qos }) => qos > 2))
+        throw new Error(`the broker refuses the subscription to ${filter}`);
+    };
+    this.publish = async (topic, payload, retain) => {
+      await client.publishAsync(topic, payload as Buffer | string, { qos: 1, retain });
+    };
+  }
+  readonly subscribe: Visit['subscribe'];
+  readonly publish: Visit['publish'];
+}
+
+function connected(url: string): Promise<MqttClient> {
+  if (!/^(mqtts?|wss?):\/\/./.test(url))
+    return Promise.reject(
+      new Error(`--broker: expected mqtt://host:port, mqtts://, ws:// or wss://, got ${url}`),
+    );
+  return new Promise((resolve, reject) => {
+    const client = connect(url, { reconnectPeriod: 0, connectTimeout: 5_000 });
+    const fail = (error: unknown) => {
+      client.end(true);
+      reject(new Error(describeBrokerError(url, error)));
+    };
+    client.once('error', fail);
+    client.once('close', () => fail(new Error('it closed the connection before accepting it')));
+    client.once('connect', () => {
+      client.removeAllListeners('error');
+      client.removeAllListeners('close');
+      resolve(client);
+    });
+  });
+}

@@ -1,0 +1,241 @@
+#!/usr/bin/env node
+/**
+ * The `kith` command. Each subcommand's work is in a file of its own; here are only the words it takes.
+ *
+ * Errors go to standard error as one sentence that says what to do, and the exit code is 1.
+ */
+
+import { readFileSync } from 'node:fs';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { parseDuration } from '../../agent/core/time.js';
+
+const defaultBroker = process.env['KITH_BROKER'] ?? 'mqtt://127.0.0.1:1883';
+
+const brokerOption = () =>
+  new Option('--broker <url>', 'the broker: mqtt(s)://[user:password@]host[:port], ws(s)://…').default(
+    defaultBroker,
+    `$KITH_BROKER or ${defaultBroker}`,
+  );
+const siteOption = () => new Option('--site <site>', 'the site of nodes named without one').default('home');
+const jsonOption = () => new Option('--json', 'one JSON object a line');
+
+export function program(): Command {
+  const kith = new Command('kith')
+    .description(
+      'Agents for the kibbutz, the power proxy and PPPoE offload, and their coordinator over MQTT.',
+    )
+    .version(packageVersion())
+    .showSuggestionAfterError()
+    .showHelpAfterError('(kith --help lists the commands)');
+
+  for (const [name, about] of [
+    ['up', 'coordinator, broker and a street of live simulated homes'],
+    ['coordinator', 'coordinator and broker alone'],
+  ] as const) {
+    const command = kith
+      .command(name)
+      .description(about)
+      .option('--data <directory>', 'what must survive is kept here', '.kith')
+      .option('--broker <url>', "somebody else's broker; left out: an embedded one")
+      .addOption(new Option('--mqtt <version>', 'with --broker: 4 is 3.1.1').choices(['4', '5']).default('4'))
+      .option(
+        '--host <address>',
+        'the embedded broker listens here; beyond loopback, anyone there can connect',
+        '127.0.0.1',
+      )
+      .option('--port <port>', 'MQTT over TCP; 0 is any free one', toPort, 1883)
+      .option('--ws-port <port>', 'MQTT over WebSocket; 0 is any free one', toPort, 8083);
+    if (name === 'up')
+      command
+        .option('--homes <n>', 'simulated homes', toInteger(1, 1000), 20)
+        .option(
+          '--seed <n>',
+          'of everything random; left out: another every time',
+          toInteger(0, Number.MAX_SAFE_INTEGER),
+        )
+        .option('--speed <factor>', 'simulated seconds per second', toSpeed, 1);
+    command.action(async options =>
+      (await import('./up.js')).up({ homes: 0, ...options }, interrupted(), print),
+    );
+  }
+
+  kith
+    .command('watch')
+    .description('what the nodes and people say, decoded, as it happens')
+    .argument('[node]', '<node> or <site>/<node>; left out: all')
+    .addOption(siteOption())
+    .addOption(brokerOption())
+    .addOption(jsonOption())
+    .action(async (node, { site, broker, json }) => {
+      const { describeSeen, watch } = await import('./watch.js');
+      const { parseNode } = await import('./rule.js');
+      const where = node === undefined ? {} : parseNode(node, site);
+      const hear = (seen: Parameters<typeof describeSeen>[0]) =>
+        print(json ? toLine({ at: new Date().toISOString(), ...seen }) : describeSeen(seen, new Date()));
+      await watch(broker, where, hear, interrupted());
+    });
+
+  const node = kith.command('node').description('the nodes');
+  node
+    .command('ls')
+    .description('every node, its state and jobs')
+    .addOption(brokerOption())
+    .addOption(jsonOption())
+    .action(async ({ broker, json }) => {
+      const { describeNode, listNodes } = await import('./watch.js');
+      for (const row of await listNodes(broker)) print(json ? toLine(row) : describeNode(row));
+    });
+
+  const rule = kith.command('rule').description('the rules of a node');
+  rule
+    .command('ls')
+    .description('every rule, how it stands and what it did')
+    .argument('[node]', '<node> or <site>/<node>; left out: all')
+    .addOption(siteOption())
+    .addOption(brokerOption())
+    .addOption(jsonOption())
+    .action(async (nodeName, { site, broker, json }) => {
+      const { describeRule, listRules, parseNode, ruleToJson } = await import('./rule.js');
+      const rules = await listRules(broker, nodeName === undefined ? undefined : parseNode(nodeName, site));
+      for (const one of rules) print(json ? toLine(ruleToJson(one)) : describeRule(one));
+    });
+  rule
+    .command('get')
+    .description('one rule as JSON: desired and reported')
+    .argument('<node>')
+    .argument('<rule>')
+    .addOption(siteOption())
+    .addOption(brokerOption())
+    .action(async (nodeName, id, { site, broker }) => {
+      const { listRules, parseNode, ruleToJson } = await import('./rule.js');
+      const found = (await listRules(broker, parseNode(nodeName, site))).find(one => one.rule === id);
+      if (!found)
+        throw new Error(`there is no rule ${id} at ${nodeName}: kith rule ls ${nodeName} lists them`);
+      print(JSON.stringify(ruleToJson(found), null, 2));
+    });
+  rule
+    .command('put')
+    .description('publish a rule and wait for the node’s answer')
+    .argument('<node>')
+    .argument('<rule>', 'its id')
+    .argument('<text>', 'the rule as JSON, @file, or - for standard input')
+    .addOption(siteOption())
+    .addOption(brokerOption())
+    .action(async (nodeName, id, text, { site, broker }) => {
+      const { parseNode, putRule, readRule } = await import('./rule.js');
+      const status = await putRule(broker, parseNode(nodeName, site), id, await readRule(text));
+      if (status.status !== 'accepted')
+        throw new Error(`${status.status}: ${status.reason ?? 'no reason given'}`);
+      print(`accepted, revision ${status.revision}`);
+    });
+  rule
+    .command('rm')
+    .description('remove a rule')
+    .argument('<node>')
+    .argument('<rule>')
+    .addOption(siteOption())
+    .addOption(brokerOption())
+    .action(async (nodeName, id, { site, broker }) => {
+      const { parseNode, removeRule } = await import('./rule.js');
+      await removeRule(broker, parseNode(nodeName, site), id);
+    });
+
+  kith
+    .command('sim')
+    .description('run a scenario offline, as fast as it goes')
+    .argument('<scenario>')
+    .option('--seed <n>', 'the same seed gives the same bytes', toInteger(0, Number.MAX_SAFE_INTEGER), 1)
+    .option('--duration <duration>', 'simulated time, such as 10m', toDuration, 600_000)
+    .option('--homes <n>', 'for scenarios with homes', toInteger(1, 1000))
+    .option('--pcap <file>', 'write the frames of the first home here')
+    .addOption(jsonOption())
+    .action(async (scenario, options) =>
+      (await import('./sim.js')).printSimulation(scenario, options, print),
+    );
+
+  kith
+    .command('decode')
+    .description('print every frame of a capture (pcap or pcapng; - is standard input)')
+    .argument('<file>')
+    .addOption(jsonOption())
+    .option('-v, --verbose', 'every field')
+    .option(
+      '--no-checksums',
+      'do not verify TCP and UDP checksums (captures taken where the card computes them)',
+    )
+    .action(async (path, options) =>
+      (await import('./decode.js')).decode(path, { json: false, verbose: false, ...options }, print),
+    );
+  return kith;
+}
+
+/** Resolves at the first Ctrl-C or SIGTERM. */
+export function interrupted(): Promise<void> {
+  return new Promise(resolve => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+  });
+}
+
+/** Waits while the reader of a pipe is slower than we are. */
+function print(line: string): Promise<void> | void {
+  if (!process.stdout.write(`${line}\n`))
+    return new Promise(resolve => process.stdout.once('drain', resolve));
+}
+
+function toLine(value: unknown): string {
+  return JSON.stringify(value, (_, inner) =>
+    inner instanceof Uint8Array ? Buffer.from(inner).toString('hex') : inner,
+  );
+}
+
+function toInteger(least: number, most: number): (text: string) => number {
+  return text => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < least || value > most)
+      throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}`);
+    return value;
+  };
+}
+
+function toPort(text: string): number {
+  return toInteger(0, 65_535)(text);
+}
+
+function toSpeed(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && value <= 10_000))
+    throw new InvalidArgumentError('expected a number above 0, at most 10000');
+  return value;
+}
+
+function toDuration(text: string): number {
+  const ms = parseDuration(text);
+  if (!ms) throw new InvalidArgumentError('expected a whole number and a unit (ms, s, m, h, d) such as 10m');
+  return ms;
+}
+
+function packageVersion(): string {
+  // From the source tree and from dist/ alike the package's root is the nearest folder with its package.json.
+  for (const up of ['../../', '../../../']) {
+    try {
+      const { name, version } = JSON.parse(
+        readFileSync(new URL(`${up}package.json`, import.meta.url), 'utf8'),
+      );
+      if (name === 'kith-agents') return version;
+    } catch {
+      // not here
+    }
+  }
+  return 'unknown';
+}
+
+process.stdout.on('error', error => {
+  // The reader of a pipe has seen enough (`kith decode … | head`).
+  if ((error as NodeJS.ErrnoException).code === 'EPIPE') process.exit(0);
+});
+program()
+  .parseAsync()
+  .catch(error => {
+    console.error(`kith: ${(error as Error).message}`);
+    process.exitCode = 1;
+  });

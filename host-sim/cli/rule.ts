@@ -1,0 +1,141 @@
+/**
+ * `kith rule ls|get|put|rm`: rules by their topics. The broker's retained messages are the truth, so these commands
+ * work with any broker and without a coordinator.
+ */
+
+import { readFile } from 'node:fs/promises';
+import { digest } from '../../agent/core/bytes.js';
+import { descriptors, type RuleStatus } from '../../agent/message/messages.js';
+import { filterOf, formatTopic, isId, type NodeId, parseTopic } from '../../agent/message/topic.js';
+import { type RuleRecord, ruleStanding, toJson } from '../coordinator/coordinator.js';
+import { decodeMessage, decodePeoplesPayload } from '../coordinator/payload.js';
+import { collectRetained, type Hear, visit } from './client.js';
+
+/** How long a node may take to answer a rule; a connected one needs milliseconds. */
+const answerMs = 5_000;
+
+/** A node as the commands take it: `gw-1` (in `site`), or `home/gw-1`. */
+export function parseNode(text: string, site: string): NodeId {
+  const parts = text.includes('/') ? text.split('/') : [site, text];
+  if (parts.length !== 2 || !isId(parts[0]) || !isId(parts[1]))
+    throw new Error(
+      `node: expected <node> or <site>/<node>, 1 to 32 characters of a-z, 0-9 and - each, got ${text}`,
+    );
+  return { site: parts[0], node: parts[1] };
+}
+
+export async function listRules(url: string, node: NodeId | undefined): Promise<RuleRecord[]> {
+  const rules = new Map<string, RuleRecord>();
+  for (const [text, payload] of await collectRetained(url, filterOf(node ?? {}, 'rule/#'))) {
+    const topic = parseTopic(text);
+    if (!topic.ok || (topic.value.leaf.kind !== 'rule' && topic.value.leaf.kind !== 'rule-status')) continue;
+    const { site, node: nodeName, leaf } = topic.value;
+    const key = `${site}/${nodeName}/${leaf.name}`;
+    const rule = rules.get(key) ?? { site, node: nodeName, rule: leaf.name };
+    if (leaf.kind === 'rule') {
+      rule.desired = { payload: Buffer.from(payload).toString('base64'), digest: digest(payload), at: 0 };
+    } else {
+      const status = decodeMessage(descriptors['rule-status'], payload);
+      if (status.ok) rule.reported = { ...status.value, at: 0 };
+    }
+    rules.set(key, rule);
+  }
+  return [...rules.values()].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+}
+
+/** The desired rule as JSON, whichever way it was published. */
+export function describeDesired(rule: RuleRecord): string {
+  if (!rule.desired) return '(removed)';
+  const decoded = decodePeoplesPayload(Buffer.from(rule.desired.payload, 'base64'));
+  return decoded.ok ? toJson(decoded.value) : `(${decoded.reason})`;
+}
+
+/** One line: where it is, how it stands, what it did, what is wrong with it. */
+export function describeRule(rule: RuleRecord): string {
+  const { reported } = rule;
+  const hits = reported?.hits === undefined ? '' : ` hits=${reported.hits}`;
+  const why = reported?.status === 'rejected' ? ` ${reported.reason ?? ''}` : '';
+  return `${keyOf(rule)} ${ruleStanding(rule)}${hits}${why} ${describeDesired(rule)}`;
+}
+
+/** The rule's text: given outright, from a file with @path, or from standard input with -. */
+export async function readRule(argument: string): Promise<Uint8Array> {
+  if (argument === '-') {
+    const parts: Buffer[] = [];
+    for await (const part of process.stdin) parts.push(part as Buffer);
+    return Buffer.concat(parts);
+  }
+  if (!argument.startsWith('@')) return Buffer.from(argument);
+  const path = argument.slice(1);
+  return readFile(path).catch(error => {
+    throw new Error(`rule file ${path}: ${(error as Error).message}`);
+  });
+}
+
+/** Publishes the rule and waits for the node's word on it. */
+export async function putRule(
+  url: string,
+  node: NodeId,
+  id: string,
+  payload: Uint8Array,
+): Promise<RuleStatus> {
+  checkRuleId(id);
+  if (payload.length === 0)
+    throw new Error('rule: expected a map in JSON or CBOR, got nothing (kith rule rm removes)');
+  const statusTopic = formatTopic(node, { kind: 'rule-status', name: id });
+  const wanted = digest(payload);
+  let answer: (status: RuleStatus) => void = () => {};
+  let published = false;
+  const answered = new Promise<RuleStatus>(resolve => {
+    answer = resolve;
+  });
+  const hear: Hear = (topic, bytes, retained) => {
+    if (topic !== statusTopic || bytes.length === 0) return;
+    const status = decodeMessage(descriptors['rule-status'], bytes);
+    // An equal rule published before has the same digest: its old status does not count.
+    if (status.ok && published && !retained && status.value.digest === wanted) answer(status.value);
+  };
+  return visit(url, hear, async ({ subscribe, publish }) => {
+    await subscribe(statusTopic);
+    published = true;
+    await publish(formatTopic(node, { kind: 'rule', name: id }), payload, true);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        const where = `${node.site}/${node.node}`;
+        reject(
+          new Error(
+            `published, but ${where} did not answer within ${answerMs / 1000} s: is it up (kith node ls)? It will get the rule when it connects`,
+          ),
+        );
+      }, answerMs);
+    });
+    return Promise.race([answered, late]).finally(() => clearTimeout(timer));
+  });
+}
+
+/** Clears the desired rule; resolves when the broker has acknowledged. */
+export async function removeRule(url: string, node: NodeId, id: string): Promise<void> {
+  checkRuleId(id);
+  await visit(
+    url,
+    () => {},
+    ({ publish }) => publish(formatTopic(node, { kind: 'rule', name: id }), '', true),
+  );
+}
+
+/** A rule for programs: `desired` as JSON, `reported` as the node put it. */
+export function ruleToJson(rule: RuleRecord): object {
+  const { site, node, rule: id, desired, reported } = rule;
+  const decoded = desired && decodePeoplesPayload(Buffer.from(desired.payload, 'base64'));
+  const readable = decoded?.ok ? decoded.value : undefined;
+  return { site, node, rule: id, standing: ruleStanding(rule), desired: readable, reported };
+}
+
+function keyOf(rule: RuleRecord): string {
+  return `${rule.site}/${rule.node}/${rule.rule}`;
+}
+
+function checkRuleId(id: string): void {
+  if (!isId(id)) throw new Error(`rule: expected an id of 1 to 32 characters of a-z, 0-9 and -, got ${id}`);
+}

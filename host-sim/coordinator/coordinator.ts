@@ -1,0 +1,405 @@
+/**
+ * The coordinator: what the nodes are, what rules people desire of them and what became of these, and what the nodes
+ * reported. It hears every publication below kith/1/ through `ingest`, whose promise is the permission to acknowledge:
+ * it resolves when all that the publication says is on disk.
+ *
+ * Nothing that is published can do more than add to a counter: a publication that is not as docs/mqtt.md says is
+ * counted by reason, the last of them shown on kith/json/coordinator, and changes nothing.
+ * Bounds: `mostNodes`, `mostRulesPerNode`; a publication beyond them is counted and left aside.
+ */
+
+import { Buffer } from 'node:buffer';
+import { digest } from '../../agent/core/bytes.js';
+import { Counters } from '../../agent/core/counters.js';
+import { describeProblem } from '../../agent/message/judge.js';
+import {
+  type Descriptor,
+  descriptors,
+  type Event,
+  type Info,
+  type Ledger,
+  type RuleStatus,
+} from '../../agent/message/messages.js';
+import {
+  coordinatorTopic,
+  formatMirrorTopic,
+  type Leaf,
+  type NodeId,
+  parseTopic,
+} from '../../agent/message/topic.js';
+import { decodeMessage, decodePeoplesPayload } from './payload.js';
+import type { Store } from './store.js';
+
+export const nodeStates = ['init', 'ready', 'sleeping', 'disconnected', 'lost'] as const;
+export type NodeState = (typeof nodeStates)[number];
+
+/** What is known of a node. Instants are wall-clock ms since 1970. */
+export interface NodeRecord extends NodeId {
+  state?: NodeState;
+  stateAt?: number;
+  info?: Info;
+  ledger?: Ledger;
+  lastEvent?: Event & { readonly name: string };
+  heardAt: number;
+}
+
+/** A rule as people desire it and as the node reports it. */
+export interface RuleRecord extends NodeId {
+  readonly rule: string;
+  /** The payload as published, base64; absent: nobody desires it (any more). */
+  desired?: { readonly payload: string; readonly digest: string; readonly at: number };
+  reported?: RuleStatus & { readonly at: number };
+}
+
+/** How a desired rule stands: `pending` until the node has judged this very payload. */
+export function ruleStanding(rule: RuleRecord): 'pending' | 'accepted' | 'rejected' | 'expired' | 'orphan' {
+  if (!rule.desired) return 'orphan';
+  return rule.reported?.digest === rule.desired.digest ? rule.reported.status : 'pending';
+}
+
+export interface Publication {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+}
+
+export interface CoordinatorOptions {
+  readonly store: Store;
+  /** Publishes the JSON mirror; called after what it mirrors is on disk. */
+  readonly publish: (topic: string, payload: string, options: { readonly retain: boolean }) => void;
+  /** Wall clock, ms since 1970. */
+  readonly clock: () => number;
+  /** Hears every event once it is on disk. */
+  readonly event?: (id: NodeId, event: Event & { readonly name: string }) => void;
+}
+
+/** About 20 MB of registry; a street is 20, a town 20,000. */
+const mostNodes = 20_000;
+/** Twice what an agent on a gateway holds. */
+const mostRulesPerNode = 512;
+/** The mirror of a node's telemetry is for displays: one a second is enough, and a flood must not double itself. */
+const mirrorTelemetryMs = 1_000;
+
+const counterNames = [
+  'publications',
+  'foreign-topic',
+  'bad-id',
+  'unknown-leaf',
+  'bad-state',
+  'bad-info',
+  'bad-rule-status',
+  'bad-telemetry',
+  'bad-event',
+  'bad-ledger',
+  'too-many-nodes',
+  'too-many-rules',
+  'telemetry.stored',
+  'telemetry.duplicate',
+] as const;
+type CounterName = (typeof counterNames)[number];
+
+export class Coordinator {
+  readonly counters = new Counters<CounterName>(counterNames);
+  /** The last publication that was refused, in words. */
+  lastProblem: { readonly topic: string; readonly problem: string; readonly at: number } | undefined;
+  private readonly options: CoordinatorOptions;
+  private readonly nodes = new Map<string, NodeRecord>();
+  private readonly rules = new Map<string, Map<string, RuleRecord>>();
+  private readonly mirroredAt = new Map<string, number>();
+
+  private constructor(options: CoordinatorOptions) {
+    this.options = options;
+  }
+
+  /** A coordinator that knows what its store kept. */
+  static async open(options: CoordinatorOptions): Promise<Coordinator> {
+    const coordinator = new Coordinator(options);
+    for (const { key, value } of await options.store.all<NodeRecord>('node'))
+      coordinator.nodes.set(key, value);
+    for (const { value } of await options.store.all<RuleRecord>('rule')) {
+      coordinator.rulesOf(value).set(value.rule, value);
+    }
+    return coordinator;
+  }
+
+  nodeList(): NodeRecord[] {
+    return [...this.nodes.values()];
+  }
+
+  ruleList(): RuleRecord[] {
+    return [...this.rules.values()].flatMap(rules => [...rules.values()]);
+  }
+
+  /** Takes one publication in. Resolves when it is on disk (or counted as refused), rejects when the store cannot. */
+  async ingest(publication: Publication): Promise<void> {
+    this.counters.add('publications');
+    const topic = parseTopic(publication.topic);
+    if (!topic.ok) {
+      // Other people's topics are their own affair; ours that are none are shown.
+      if (topic.reason === 'foreign-topic') this.counters.add('foreign-topic');
+      else this.refuse(publication, topic.reason, topicExpectation[topic.reason]);
+      return;
+    }
+    const { leaf } = topic.value;
+    const id: NodeId = { site: topic.value.site, node: topic.value.node };
+    switch (leaf.kind) {
+      case 'state':
+        return this.ingestState(id, publication);
+      case 'info':
+        return this.ingestDocument(id, leaf, publication, 'bad-info', descriptors.info, (node, body) => {
+          node.info = body;
+        });
+      case 'ledger':
+        return this.ingestDocument(id, leaf, publication, 'bad-ledger', descriptors.ledger, (node, body) => {
+          node.ledger = body;
+        });
+      case 'event':
+        return this.ingestDocument(id, leaf, publication, 'bad-event', descriptors.event, (node, body) => {
+          node.lastEvent = { ...body, name: leaf.name };
+        });
+      case 'telemetry':
+        return this.ingestTelemetry(id, leaf, publication);
+      case 'rule':
+        return this.ingestRule(id, leaf, publication);
+      case 'rule-status':
+        return this.ingestRuleStatus(id, leaf, publication);
+      case 'request':
+      case 'response':
+        return; // between people and the node
+      default:
+        unreachable(leaf);
+    }
+  }
+
+  /**
+   * Called once at the start with the topics of every retained rule the broker holds: a desired rule the broker has
+   * no trace of was removed while this process was not running.
+   */
+  async forgetRulesExcept(
+    retainedTopics: ReadonlySet<string>,
+    format: (rule: RuleRecord) => string,
+  ): Promise<void> {
+    for (const rule of this.ruleList()) {
+      if (rule.desired && !retainedTopics.has(format(rule)))
+        await this.putRule(rule, { ...rule, desired: undefined });
+    }
+  }
+
+  /** The coordinator's own counters, as published on kith/json/coordinator. */
+  status(extra: Record<string, unknown>): string {
+    return JSON.stringify({
+      nodes: this.nodes.size,
+      rules: this.ruleList().length,
+      counters: this.counters.snapshot(),
+      ...(this.lastProblem ? { lastProblem: this.lastProblem } : {}),
+      ...extra,
+    });
+  }
+
+  publishStatus(extra: Record<string, unknown>): void {
+    this.options.publish(coordinatorTopic, this.status(extra), { retain: true });
+  }
+
+  private async ingestState(id: NodeId, publication: Publication): Promise<void> {
+    const text = Buffer.from(publication.payload).toString('latin1');
+    if (text === '') return this.forgetNode(id);
+    const state = nodeStates.find(known => known === text);
+    if (!state) {
+      this.refuse(
+        publication,
+        'bad-state',
+        `expected ${nodeStates.join(', ')}, got ${JSON.stringify(text.slice(0, 40))}`,
+      );
+      return;
+    }
+    const node = this.nodeOf(id);
+    if (!node) return;
+    node.state = state;
+    node.stateAt = node.heardAt;
+    await this.options.store.put('node', keyOf(id), node);
+    this.mirror(id, { kind: 'state' }, { state, at: iso(node.heardAt) }, true);
+  }
+
+  private async ingestDocument<T extends object>(
+    id: NodeId,
+    leaf: Leaf,
+    publication: Publication,
+    reason: CounterName,
+    descriptor: Descriptor<T>,
+    apply: (node: NodeRecord, body: T) => void,
+  ): Promise<void> {
+    if (publication.payload.length === 0) return;
+    const decoded = decodeMessage(descriptor, publication.payload);
+    if (!decoded.ok) {
+      this.refuse(publication, reason, describeProblem(decoded.problem));
+      return;
+    }
+    const node = this.nodeOf(id);
+    if (!node) return;
+    apply(node, decoded.value);
+    await this.options.store.put('node', keyOf(id), node);
+    this.mirror(id, leaf, { ...decoded.value, at: iso(node.heardAt) }, leaf.kind !== 'event');
+    if (leaf.kind === 'event' && node.lastEvent) this.options.event?.(id, node.lastEvent);
+  }
+
+  private async ingestTelemetry(
+    id: NodeId,
+    leaf: Leaf & { readonly name: string },
+    publication: Publication,
+  ): Promise<void> {
+    const decoded = decodeMessage(descriptors.telemetry, publication.payload);
+    if (!decoded.ok) {
+      this.refuse(publication, 'bad-telemetry', describeProblem(decoded.problem));
+      return;
+    }
+    const node = this.nodeOf(id);
+    if (!node) return;
+    const { boot, seq, uptime, counters } = decoded.value;
+    const record = { ...id, boot, seq, job: leaf.name, receivedAtMs: node.heardAt, uptime, counters };
+    const outcome = await this.options.store.telemetry(record);
+    this.counters.add(outcome === 'stored' ? 'telemetry.stored' : 'telemetry.duplicate');
+    const key = `${keyOf(id)}/${leaf.name}`;
+    if (node.heardAt - (this.mirroredAt.get(key) ?? 0) < mirrorTelemetryMs) return;
+    this.mirroredAt.set(key, node.heardAt);
+    this.mirror(id, leaf, { ...decoded.value, at: iso(node.heardAt) }, true);
+  }
+
+  private async ingestRule(
+    id: NodeId,
+    leaf: Leaf & { readonly name: string },
+    publication: Publication,
+  ): Promise<void> {
+    const { payload } = publication;
+    const known = this.rules.get(keyOf(id))?.get(leaf.name);
+    if (payload.length === 0) {
+      if (known) await this.putRule(known, { ...known, desired: undefined });
+      this.mirror(id, leaf, undefined, true);
+      return;
+    }
+    const at = this.options.clock();
+    const rule = known ?? this.newRule(id, leaf.name);
+    if (!rule) return;
+    const desired = { payload: Buffer.from(payload).toString('base64'), digest: digest(payload), at };
+    await this.putRule(rule, { ...rule, desired });
+    const decoded = decodePeoplesPayload(payload);
+    this.mirror(id, leaf, decoded.ok ? (decoded.value as object) : { unreadable: decoded.reason }, true);
+  }
+
+  private async ingestRuleStatus(
+    id: NodeId,
+    leaf: Leaf & { readonly name: string },
+    publication: Publication,
+  ): Promise<void> {
+    const { payload } = publication;
+    const known = this.rules.get(keyOf(id))?.get(leaf.name);
+    if (payload.length === 0) {
+      if (known) await this.putRule(known, { ...known, reported: undefined });
+      this.mirror(id, leaf, undefined, true);
+      return;
+    }
+    const decoded = decodeMessage(descriptors['rule-status'], payload);
+    if (!decoded.ok) {
+      this.refuse(publication, 'bad-rule-status', describeProblem(decoded.problem));
+      return;
+    }
+    const at = this.options.clock();
+    const rule = known ?? this.newRule(id, leaf.name);
+    if (!rule) return;
+    const reported = decoded.value;
+    await this.putRule(rule, { ...rule, reported: { ...reported, at } });
+    const lastHitAt =
+      reported.lastHit === undefined ? {} : { lastHitAt: iso(at - (reported.uptime - reported.lastHit)) };
+    this.mirror(id, leaf, { ...reported, ...lastHitAt, at: iso(at) }, true);
+  }
+
+  private async putRule(
+    rule: RuleRecord,
+    next: { [K in keyof RuleRecord]: RuleRecord[K] | undefined },
+  ): Promise<void> {
+    const rules = this.rulesOf(rule);
+    const key = `${keyOf(rule)}/${rule.rule}`;
+    if (next.desired === undefined && next.reported === undefined) {
+      rules.delete(rule.rule);
+      await this.options.store.remove('rule', key);
+      return;
+    }
+    const record = JSON.parse(JSON.stringify(next)) as RuleRecord; // drops what is undefined
+    rules.set(rule.rule, record);
+    await this.options.store.put('rule', key, record);
+  }
+
+  private newRule(id: NodeId, rule: string): RuleRecord | undefined {
+    if (this.rulesOf(id).size >= mostRulesPerNode) {
+      this.counters.add('too-many-rules');
+      return undefined;
+    }
+    return { ...id, rule };
+  }
+
+  private rulesOf(id: NodeId): Map<string, RuleRecord> {
+    const key = keyOf(id);
+    let rules = this.rules.get(key);
+    if (!rules) {
+      rules = new Map();
+      this.rules.set(key, rules);
+    }
+    return rules;
+  }
+
+  /** The node's record, made if there is room; `heardAt` is now. */
+  private nodeOf(id: NodeId): NodeRecord | undefined {
+    const heardAt = this.options.clock();
+    const known = this.nodes.get(keyOf(id));
+    if (known) {
+      known.heardAt = heardAt;
+      return known;
+    }
+    if (this.nodes.size >= mostNodes) {
+      this.counters.add('too-many-nodes');
+      return undefined;
+    }
+    const node: NodeRecord = { ...id, heardAt };
+    this.nodes.set(keyOf(id), node);
+    return node;
+  }
+
+  /** An empty retained `state` takes a node out of the registry; its telemetry stays until retention ends. */
+  private async forgetNode(id: NodeId): Promise<void> {
+    if (!this.nodes.delete(keyOf(id))) return;
+    await this.options.store.remove('node', keyOf(id));
+    for (const kind of ['state', 'info', 'ledger'] as const) this.mirror(id, { kind }, undefined, true);
+  }
+
+  private mirror(id: NodeId, leaf: Leaf, body: object | undefined, retain: boolean): void {
+    this.options.publish(formatMirrorTopic(id, leaf), body === undefined ? '' : toJson(body), { retain });
+  }
+
+  private refuse(publication: Publication, reason: CounterName, problem: string): void {
+    this.counters.add(reason);
+    this.lastProblem = { topic: publication.topic.slice(0, 200), problem, at: this.options.clock() };
+  }
+}
+
+const topicExpectation = {
+  'foreign-topic': '',
+  'bad-id': 'expected ids of 1 to 32 characters of a-z, 0-9 and -',
+  'unknown-leaf':
+    'expected state, info, ledger, rule/<id>, rule/<id>/status, telemetry/<job>, event/<name>, request/<verb> or response/<verb>',
+} as const;
+
+export function toJson(body: unknown): string {
+  return JSON.stringify(body, (_, value) =>
+    value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value,
+  );
+}
+
+function keyOf(id: NodeId): string {
+  return `${id.site}/${id.node}`;
+}
+
+function iso(atMs: number): string {
+  return new Date(atMs).toISOString();
+}
+
+function unreachable(value: never): never {
+  throw new Error(`unreachable: ${String(value)}`);
+}

@@ -1,0 +1,104 @@
+/**
+ * Puts the coordinator together: store, broker (embedded, or somebody else's), coordinator, and the housekeeping
+ * between them. One directory holds all that must survive.
+ */
+
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { filterOf, formatTopic } from '../../agent/message/topic.js';
+import { MqttSession, redact } from '../mqtt/session.js';
+import { type Broker, openBroker } from './broker.js';
+import { Coordinator, type CoordinatorOptions } from './coordinator.js';
+import { openStore } from './store.js';
+
+export interface StartOptions {
+  /** Where the store and the broker keep what must survive. */
+  readonly directory: string;
+  /** Somebody else's broker; left out: an embedded one. */
+  readonly broker?: string;
+  readonly mqttVersion?: 4 | 5;
+  /** Of the embedded broker. */
+  readonly host?: string;
+  readonly port?: number;
+  readonly wsPort?: number;
+  readonly log: (text: string) => void;
+  readonly event?: CoordinatorOptions['event'];
+}
+
+export interface Running {
+  readonly coordinator: Coordinator;
+  /** Where clients connect, without a password. */
+  readonly url: string;
+  readonly wsUrl?: string;
+  close(): Promise<void>;
+}
+
+/** How often the coordinator publishes its counters and deletes a bounded part of what is too old. */
+const housekeepingMs = 5_000;
+
+export async function startCoordinator(options: StartOptions): Promise<Running> {
+  const { directory, log } = options;
+  await mkdir(directory, { recursive: true }).catch(error => {
+    throw new Error(`--data: cannot make ${directory}: ${(error as Error).message}`);
+  });
+  const store = await openStore(join(directory, 'store'));
+  let publish: CoordinatorOptions['publish'] = () => {};
+  const coordinator = await Coordinator.open({
+    store,
+    clock: Date.now,
+    publish: (...all) => publish(...all),
+  });
+  let uplink: MqttSession | undefined;
+  let broker: Broker | undefined;
+  try {
+    if (options.broker !== undefined) {
+      uplink = new MqttSession({
+        url: options.broker,
+        clientId: 'kith-coordinator',
+        protocolVersion: options.mqttVersion ?? 4,
+        filters: [filterOf({}, '#')],
+        message: (topic, payload) => coordinator.ingest({ topic, payload }),
+        log,
+      });
+      const session = uplink;
+      publish = (topic, payload, { retain }) => session.publish({ topic, payload, qos: 0, retain });
+      await uplink.open();
+    } else {
+      broker = await openBroker({
+        directory: join(directory, 'broker'),
+        ...(options.host === undefined ? {} : { host: options.host }),
+        ...(options.port === undefined ? {} : { port: options.port }),
+        ...(options.wsPort === undefined ? {} : { wsPort: options.wsPort }),
+        ingest: publication => coordinator.ingest(publication),
+      });
+      const own = broker;
+      publish = (topic, payload, { retain }) => own.publish(topic, payload, { qos: 0, retain });
+      const retained = await broker.retainedTopics(filterOf({}, 'rule/+'));
+      await coordinator.forgetRulesExcept(new Set(retained), ({ site, node, rule }) =>
+        formatTopic({ site, node }, { kind: 'rule', name: rule }),
+      );
+    }
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+  const timer = setInterval(() => {
+    coordinator.publishStatus({
+      store: { ...store.counters.snapshot(), ...store.databaseCounters.snapshot() },
+      ...(broker ? { broker: broker.counters.snapshot() } : {}),
+      ...(uplink ? { uplink: { connected: uplink.connected, dropped: uplink.dropped } } : {}),
+    });
+    store.retain(Date.now()).catch(error => log((error as Error).message));
+  }, housekeepingMs);
+  return {
+    coordinator,
+    url: options.broker !== undefined ? redact(options.broker) : (broker as Broker).url,
+    ...(broker?.wsUrl === undefined ? {} : { wsUrl: broker.wsUrl }),
+    async close() {
+      clearInterval(timer);
+      await uplink?.close();
+      await broker?.close();
+      await store.close();
+    },
+  };
+}

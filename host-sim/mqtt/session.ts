@@ -1,0 +1,235 @@
+/**
+ * An MQTT session with a broker (MQTT 3.1.1 or 5) through `mqtt`, for the coordinator and for live simulated nodes:
+ * persistent, so that the broker keeps QoS 1 messages while we are away; with a jittered back-off between tries; and
+ * with acknowledgements that wait for `message`.
+ *
+ * `mqtt` hands packets over one at a time and acknowledges each before it takes the next, which would make every
+ * message wait for a disk write of its own. So a packet is taken off its hands at once, and its PUBACK sent from here,
+ * in the order of arrival (MQTT-4.6.0-2), once the promise of `message` has resolved.
+ */
+
+import { connect, type IPublishPacket, type MqttClient } from 'mqtt';
+
+export interface MqttSessionOptions {
+  /** mqtt://, mqtts://, ws:// or wss:// with host, port, and user and password if the broker asks for them. */
+  readonly url: string;
+  readonly clientId: string;
+  /** 4 is MQTT 3.1.1; default 4. */
+  readonly protocolVersion?: 4 | 5;
+  readonly filters?: readonly string[];
+  readonly will?: MqttPublication;
+  /** Resolves when the message may be acknowledged; a rejection ends the connection, so that the broker sends again. */
+  readonly message: (topic: string, payload: Uint8Array, retained: boolean) => Promise<void>;
+  /** Connected, and subscribed to `filters`. */
+  readonly up?: (sessionPresent: boolean) => void;
+  readonly down?: () => void;
+  /** Lost, refused, back … in words, for the person who runs it. */
+  readonly log: (text: string) => void;
+}
+
+export interface MqttPublication {
+  readonly topic: string;
+  readonly payload: Uint8Array | string;
+  readonly qos: 0 | 1;
+  readonly retain: boolean;
+}
+
+/** Back-off doubles from the first to the last span; each is multiplied by 0.5 … 1, so that clients do not return in step. */
+const firstRetryMs = 500;
+const lastRetryMs = 30_000;
+/** Towards a broker that reads slowly; beyond it QoS 0 is dropped and counted. */
+const mostWaitingBytes = 4 << 20;
+/** Given to `mqtt` instead of success, so that it takes the next packet without acknowledging this one. */
+const acknowledgedLater = new Error('acknowledged when it is safe');
+
+export class MqttSession {
+  connected = false;
+  /** Publications given up because the broker was away or slow. */
+  dropped = 0;
+  private readonly options: MqttSessionOptions;
+  private client: MqttClient | undefined;
+  private closing = false;
+  private retryMs = firstRetryMs;
+  private timer: NodeJS.Timeout | undefined;
+  private acknowledging: Promise<void> = Promise.resolve();
+
+  constructor(options: MqttSessionOptions) {
+    this.options = options;
+  }
+
+  /** The first connection: rejects with what the broker or the network said. Later losses are mended from within. */
+  async open(): Promise<void> {
+    await this.connect();
+  }
+
+  /** Goes on trying until it is connected or closed. */
+  openEventually(): void {
+    this.connect().catch(error => {
+      this.options.log((error as Error).message);
+      this.retry();
+    });
+  }
+
+  /** False, and counted, if the broker is away or, for QoS 0, too slow. QoS 1 is sent again until acknowledged. */
+  publish({ topic, payload, qos, retain }: MqttPublication): boolean {
+    const { client } = this;
+    if (!client?.connected || (qos === 0 && client.stream.writableLength > mostWaitingBytes)) {
+      this.dropped++;
+      return false;
+    }
+    client.publish(topic, payload as Buffer | string, { qos, retain }, error => {
+      if (error && !this.closing) this.options.log(describeBrokerError(this.options.url, error));
+    });
+    return true;
+  }
+
+  subscribe(filter: string, qos: 0 | 1): void {
+    this.client?.subscribe(filter, { qos }, error => {
+      if (error && !this.closing) this.options.log(describeBrokerError(this.options.url, error));
+    });
+  }
+
+  /** Orderly: what was taken in is acknowledged, what was published is sent, the will is not. */
+  async close(): Promise<void> {
+    this.closing = true;
+    clearTimeout(this.timer);
+    await this.acknowledging;
+    const { client } = this;
+    await client?.endAsync(!client.connected);
+  }
+
+  /** As if the machine had died: the broker publishes the will. */
+  abort(): void {
+    this.closing = true;
+    clearTimeout(this.timer);
+    this.client?.stream.destroy();
+    this.client?.end(true);
+  }
+
+  private async connect(): Promise<void> {
+    const { url, clientId, protocolVersion = 4, will, filters = [] } = this.options;
+    const client = connect(url, {
+      clientId,
+      protocolVersion,
+      clean: false,
+      ...(protocolVersion === 5 ? { properties: { sessionExpiryInterval: 0xffffffff } } : {}),
+      ...(will ? { will: { ...will, payload: will.payload as Buffer } } : {}),
+      reconnectPeriod: 0,
+      queueQoSZero: false,
+      connectTimeout: 10_000,
+    });
+    this.client = client;
+    // Before the connection stands: what the broker kept for us comes in the same breath as CONNACK.
+    client.handleMessage = (packet, done) => this.take(client, packet, done);
+    const sessionPresent = await this.connack(client);
+    client.on('close', () => this.lost(client));
+    // Also where the session was present: it may be one from before a filter was added.
+    if (filters.length > 0) {
+      const granted = await client.subscribeAsync([...filters], { qos: 1 }).catch(error => {
+        client.end(true);
+        throw new Error(describeBrokerError(url, error));
+      });
+      if (granted.some(grant => grant.qos > 2)) {
+        client.end(true);
+        throw new Error(
+          `${redact(url)} refuses the subscription to ${filters.join(', ')}: check its access rules`,
+        );
+      }
+    }
+    if (this.closing) {
+      client.end(true);
+      return;
+    }
+    this.connected = true;
+    this.retryMs = firstRetryMs;
+    this.options.up?.(sessionPresent);
+  }
+
+  private connack(client: MqttClient): Promise<boolean> {
+    const { url } = this.options;
+    return new Promise<boolean>((resolve, reject) => {
+      let connected = false;
+      const fail = (error: unknown) => {
+        if (connected) return;
+        client.end(true);
+        reject(new Error(describeBrokerError(url, error)));
+      };
+      client.once('connect', packet => {
+        connected = true;
+        resolve(packet.sessionPresent);
+      });
+      client.on('error', error =>
+        connected ? this.options.log(describeBrokerError(url, error)) : fail(error),
+      );
+      client.once('close', () => fail(new Error('it closed the connection')));
+    });
+  }
+
+  private lost(client: MqttClient): void {
+    if (this.client !== client || this.closing || !this.connected) return;
+    this.connected = false;
+    client.end(true);
+    this.options.down?.();
+    this.options.log(`lost ${redact(this.options.url)}; trying again`);
+    this.retry();
+  }
+
+  private retry(): void {
+    if (this.closing) return;
+    const delayMs = this.retryMs * (0.5 + Math.random() / 2);
+    this.retryMs = Math.min(lastRetryMs, this.retryMs * 2);
+    this.timer = setTimeout(() => this.openEventually(), delayMs);
+  }
+
+  private take(client: MqttClient, packet: IPublishPacket, done: (error?: Error) => void): void {
+    const { messageId, topic, payload, retain } = packet;
+    const taken = this.options.message(topic, payload as Uint8Array, retain);
+    if (packet.qos === 0 || messageId === undefined) {
+      taken.catch(error => this.options.log((error as Error).message));
+      done();
+      return;
+    }
+    this.acknowledging = this.acknowledging
+      .then(() => taken)
+      .then(
+        () => acknowledge(client, messageId),
+        error => {
+          this.options.log((error as Error).message);
+          client.stream.destroy();
+        },
+      );
+    done(acknowledgedLater);
+  }
+}
+
+/** PUBACK out of `mqtt`'s own sequence; `_sendPacket` is the only door to its packet writer. */
+function acknowledge(client: MqttClient, messageId: number): void {
+  if (!client.connected) return; // the broker sends the message again
+  const writer = client as unknown as { _sendPacket(packet: object): void };
+  writer._sendPacket({ cmd: 'puback', messageId, reasonCode: 0 });
+}
+
+/** A URL without its password, for messages. */
+export function redact(url: string): string {
+  return url.replace(/\/\/([^:@/]*)(:[^@/]*)?@/, '//$1@');
+}
+
+/** What went wrong with a broker, and what to do about it. */
+export function describeBrokerError(url: string, error: unknown): string {
+  const { code, message } = error as { code?: unknown; message: string };
+  const broker = redact(url);
+  switch (code) {
+    case 'ECONNREFUSED':
+      return `no broker answers at ${broker}: start one with \`kith up\`, or name another with --broker`;
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return `the host of ${broker} has no address: check the name`;
+    case 4: // MQTT 3.1.1 §3.2.2.3: bad user name or password, not authorized; MQTT 5 §3.2.2.2 the same
+    case 5:
+    case 134:
+    case 135:
+      return `${broker} refuses us (${message}): put user and password into the URL, mqtt://user:password@host`;
+    default:
+      return `${broker}: ${message || String(code)}`;
+  }
+}

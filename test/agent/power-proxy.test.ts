@@ -1,0 +1,396 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Agent } from '../../agent/agent.js';
+import { digest, encodeUtf8 } from '../../agent/core/bytes.js';
+import { type CborValue, decodeCbor, encodeCbor } from '../../agent/message/cbor.js';
+import { descriptors } from '../../agent/message/messages.js';
+import { validate } from '../../agent/message/schema.js';
+import type { Effect } from '../../agent/port/effect.js';
+import type { Saved } from '../../agent/port/platform.js';
+import { silenceMs } from '../../agent/power-proxy/host-table.js';
+import { powerProxy } from '../../agent/power-proxy/power-proxy.js';
+import { parseIpv4Address, parseMac } from '../../agent/wire/address.js';
+import { arpLength, arpReply, arpRequest, emitArp, parseArp } from '../../agent/wire/arp.js';
+import {
+  emitEthernet,
+  ethernetLength,
+  etherTypeArp,
+  etherTypeIpv4,
+  parseEthernet,
+} from '../../agent/wire/ethernet.js';
+import { emitIpv4, ipv4MinLength } from '../../agent/wire/ipv4.js';
+import { emitTcp, parseTcpFlags, tcpMinLength } from '../../agent/wire/tcp.js';
+import type { VlanTag } from '../../agent/wire/vlan.js';
+import { parseWakeOnLan, wakeOnLanEtherType } from '../../agent/wire/wol.js';
+
+const gateway = parseMac('02:00:00:00:00:01')!;
+const laptop = parseMac('02:00:00:00:00:02')!;
+const desktop = parseMac('3c:22:fb:01:02:03')!;
+const everyone = parseMac('ff:ff:ff:ff:ff:ff')!;
+const laptopAddress = parseIpv4Address('192.168.1.20')!;
+const desktopAddress = parseIpv4Address('192.168.1.10')!;
+
+const sshRule = {
+  host: '3c:22:fb:01:02:03',
+  trigger: { tcp: { dstPort: 22, flags: 'syn' } },
+  action: 'wake',
+  timeout: '30s',
+};
+const arpRule = {
+  host: '3c:22:fb:01:02:03',
+  trigger: { arp: { operation: 'request', targetAddress: '192.168.1.10' } },
+  action: 'respond',
+};
+
+/** An agent with the power proxy on a bus that is up, and what it has saved. */
+class Bench {
+  saved: { [key: string]: Uint8Array } = {};
+  agent: Agent;
+  constructor(saved: Saved = {}) {
+    this.saved = { ...saved };
+    this.agent = new Agent(0, {
+      site: 'home',
+      node: 'gw-1',
+      firmware: 'test 1',
+      platform: 'test',
+      boot: '00000001',
+      links: [{ name: 'lan', mac: gateway }],
+      jobs: [powerProxy],
+      saved,
+      telemetryMs: 1e9,
+    });
+    this.agent.receive(0, { kind: 'bus-up', sessionPresent: false });
+    this.settle(0);
+  }
+  settle(now: number): Effect[] {
+    const effects: Effect[] = [];
+    for (let calls = 0; calls < 100; calls++) {
+      for (let effect = this.agent.outbox.shift(); effect; effect = this.agent.outbox.shift()) {
+        effects.push(effect);
+        if (effect.kind === 'save' && effect.value) this.saved[effect.key] = effect.value;
+        if (effect.kind === 'save' && !effect.value) delete this.saved[effect.key];
+      }
+      if (this.agent.pollAt() > now) return effects;
+      this.agent.poll(now);
+    }
+    throw new Error('the agent never comes to rest');
+  }
+  /** Publishes a rule; returns its status, if one was reported. */
+  put(now: number, id: string, rule: unknown, retained = false): Record<string, CborValue> | undefined {
+    const payload = typeof rule === 'string' ? encodeUtf8(rule) : encodeUtf8(JSON.stringify(rule));
+    this.agent.receive(now, { kind: 'message', topic: `kith/1/home/gw-1/rule/${id}`, payload, retained });
+    return status(this.settle(now), id);
+  }
+  hear(now: number, frame: Uint8Array): Effect[] {
+    this.agent.receive(now, { kind: 'frame', link: 'lan', frame });
+    return this.settle(now);
+  }
+}
+
+function status(effects: Effect[], id: string): Record<string, CborValue> | undefined {
+  const last = effects.filter(e => e.kind === 'publish' && e.topic.endsWith(`/rule/${id}/status`)).at(-1);
+  if (last?.kind !== 'publish' || last.payload.length === 0) return undefined;
+  const decoded = decodeCbor(last.payload, { depth: 8 });
+  assert.ok(decoded.ok);
+  assert.is(validate(descriptors['rule-status'], decoded.value), undefined);
+  return decoded.value as Record<string, CborValue>;
+}
+
+const frames = (effects: Effect[]) =>
+  effects.flatMap(effect => (effect.kind === 'transmit' ? [effect.frame] : []));
+const events = (effects: Effect[]) =>
+  effects.flatMap(effect =>
+    effect.kind === 'publish' && effect.topic.includes('/event/') ? [effect.topic.split('/').at(-1)!] : [],
+  );
+
+function arp(
+  operation: number,
+  from: Uint8Array,
+  sender: Uint8Array,
+  target: Uint8Array,
+  tags: VlanTag[] = [],
+): Uint8Array {
+  const header = { dstMac: everyone, srcMac: from, tags, etherType: etherTypeArp };
+  const frame = new Uint8Array(Math.max(60, ethernetLength(header) + arpLength));
+  emitArp(
+    {
+      operation,
+      senderMac: from,
+      senderAddress: sender,
+      targetMac: new Uint8Array(6),
+      targetAddress: target,
+    },
+    frame,
+    emitEthernet(header, arpLength, frame, 0),
+  );
+  return frame;
+}
+
+function tcp(dstPort: number, flags: string): Uint8Array {
+  const frame = new Uint8Array(14 + ipv4MinLength + tcpMinLength);
+  const segment = {
+    srcPort: 50_000,
+    dstPort,
+    sequenceNumber: 1,
+    acknowledgmentNumber: 0,
+    flags: parseTcpFlags(flags)!,
+    window: 65_535,
+    urgentPointer: 0,
+    reserved: 0,
+    options: [],
+  };
+  const packet = {
+    dscp: 0,
+    ecn: 0,
+    identification: 1,
+    dontFragment: true,
+    moreFragments: false,
+    fragmentOffset: 0,
+    timeToLive: 64,
+    protocol: 6,
+    srcAddress: laptopAddress,
+    dstAddress: desktopAddress,
+    options: new Uint8Array(0),
+  };
+  emitEthernet(
+    { dstMac: desktop, srcMac: laptop, tags: [], etherType: etherTypeIpv4 },
+    frame.length - 14,
+    frame,
+    0,
+  );
+  emitIpv4(packet, tcpMinLength, frame, 14);
+  emitTcp(segment, 0, { srcAddress: laptopAddress, dstAddress: desktopAddress }, frame, 14 + ipv4MinLength);
+  return frame;
+}
+
+test('the rule of the design is accepted within the same instant, and a SYN for the sleeping host wakes it', () => {
+  const bench = new Bench();
+  const accepted = bench.put(1000, 'ssh-desktop', sshRule)!;
+  assert.equal([accepted['status'], accepted['revision'], accepted['hits']], ['accepted', 1, 0]);
+  assert.is(accepted['digest'], digest(encodeUtf8(JSON.stringify(sshRule))));
+  assert.equal(frames(bench.hear(1500, tcp(80, 'syn'))), []);
+  assert.equal(frames(bench.hear(1500, tcp(22, 'syn,ack'))), [], 'only the flag named');
+  const effects = bench.hear(2000, tcp(22, 'syn'));
+  const [magic] = frames(effects);
+  const outer = parseEthernet(magic, 0, magic.length);
+  assert.ok(outer.ok);
+  assert.is(outer.value.etherType, wakeOnLanEtherType);
+  const inner = parseWakeOnLan(outer.value.payload, 0, outer.value.payload.length);
+  assert.ok(inner.ok);
+  assert.equal([...inner.value.targetMac], [...desktop]);
+  assert.equal(events(effects), ['wake']);
+  assert.is(status(effects, 'ssh-desktop')?.['hits'], 1);
+});
+
+test('the magic packet is repeated every 3 s until the host is heard, and then the proxy lets go', () => {
+  const bench = new Bench();
+  bench.put(0, 'ssh', { ...sshRule, timeout: undefined });
+  bench.hear(1000, tcp(22, 'syn'));
+  assert.is(bench.agent.pollAt(), 4000);
+  assert.is(frames(bench.settle(4000)).length, 1);
+  assert.is(frames(bench.hear(5000, tcp(22, 'syn'))).length, 0, 'a wake is under way');
+  assert.equal(events(bench.hear(6000, arp(arpRequest, desktop, desktopAddress, laptopAddress))), ['awake']);
+  assert.equal(frames(bench.settle(60_000)), []);
+  assert.equal(
+    frames(bench.hear(6000 + silenceMs - 1, tcp(22, 'syn'))),
+    [],
+    'awake hosts answer for themselves',
+  );
+  assert.is(frames(bench.hear(6000 + silenceMs, tcp(22, 'syn'))).length, 1, 'silent again');
+});
+
+test('a host that is never heard is given up after 45 s with an event, and the next SYN starts over', () => {
+  const bench = new Bench();
+  bench.put(0, 'ssh', { ...sshRule, timeout: undefined });
+  bench.hear(0, tcp(22, 'syn'));
+  let sent = 1;
+  let told: string[] = [];
+  for (let now = 1000; now <= 46_000; now += 1000) {
+    const effects = bench.settle(now);
+    sent += frames(effects).length;
+    told = [...told, ...events(effects)];
+  }
+  assert.equal([sent, told], [15, ['wake-failed']]);
+  assert.is(frames(bench.hear(47_000, tcp(22, 'syn'))).length, 1);
+});
+
+test('ARP for a sleeping host is answered with its MAC, on the VLAN of the question, and an answer never', () => {
+  const bench = new Bench();
+  assert.is(bench.put(0, 'arp', arpRule)?.['status'], 'accepted');
+  const tags = [{ tpid: 0x8100, priority: 3, dropEligible: false, vlanId: 7 }];
+  const [frame] = frames(bench.hear(1000, arp(arpRequest, laptop, laptopAddress, desktopAddress, tags)));
+  const outer = parseEthernet(frame, 0, frame.length);
+  assert.ok(outer.ok);
+  assert.equal([[...outer.value.dstMac], [...outer.value.srcMac]], [[...laptop], [...gateway]]);
+  assert.equal(outer.value.tags, tags);
+  const answer = parseArp(outer.value.payload, 0, outer.value.payload.length);
+  assert.ok(answer.ok);
+  assert.equal(
+    [
+      answer.value.operation,
+      [...answer.value.senderMac],
+      [...answer.value.senderAddress],
+      [...answer.value.targetMac],
+    ],
+    [arpReply, [...desktop], [...desktopAddress], [...laptop]],
+  );
+  assert.equal(frames(bench.hear(1001, arp(arpReply, laptop, laptopAddress, desktopAddress))), []);
+  assert.equal(
+    frames(bench.hear(1002, arp(arpRequest, laptop, laptopAddress, laptopAddress))),
+    [],
+    'another address',
+  );
+  bench.hear(1003, arp(arpRequest, desktop, desktopAddress, desktopAddress));
+  assert.equal(
+    frames(bench.hear(1004, arp(arpRequest, laptop, laptopAddress, desktopAddress))),
+    [],
+    'the host is up',
+  );
+});
+
+test('the highest priority decides, then the id: a drop before the wake keeps the host asleep', () => {
+  const bench = new Bench();
+  bench.put(0, 'wake', { ...sshRule, timeout: undefined });
+  bench.put(0, 'drop', { trigger: { ipv4: { srcAddress: '192.168.1.20' } }, action: 'drop', priority: 101 });
+  assert.equal(frames(bench.hear(10, tcp(22, 'syn'))), []);
+  assert.is(status(bench.settle(1000), 'drop')?.['hits'], 1, 'a second after the status before');
+  bench.put(1020, 'drop', {
+    trigger: { ipv4: { srcAddress: '192.168.1.20' } },
+    action: 'drop',
+    priority: 100,
+  });
+  assert.is(status(bench.hear(2000, tcp(22, 'syn')), 'drop')?.['hits'], 1, 'drop < wake by id');
+  bench.put(3000, 'drop', {
+    trigger: { ipv4: { srcAddress: '192.168.1.20' } },
+    action: 'drop',
+    priority: 99,
+  });
+  assert.is(frames(bench.hear(3001, tcp(22, 'syn'))).length, 1);
+});
+
+test('a bad rule is rejected with the field at fault, and the last good one stays in force', () => {
+  const bench = new Bench();
+  const good = bench.put(0, 'ssh', { ...sshRule, timeout: undefined })!;
+  const bad: [unknown, string, RegExp][] = [
+    [{ ...sshRule, trigger: { tcp: { dstPort: 70_000 } } }, 'trigger.tcp.dstPort', /65535/],
+    [{ ...sshRule, trigger: { tcp: { dstPort: '22' } } }, 'trigger.tcp.dstPort', /65535/],
+    [{ ...sshRule, trigger: { tcp: { dstprt: 22 } } }, 'trigger.tcp.dstprt', /dstPort/],
+    [{ ...sshRule, trigger: {} }, 'trigger', /protocol/],
+    [{ ...sshRule, action: 'explode' }, 'action', /"wake"/],
+    [{ ...sshRule, host: '3c:22:fb' }, 'host', /MAC/],
+    [{ ...sshRule, host: undefined }, 'host', /MAC/],
+    [{ ...sshRule, host: '01:00:5e:00:00:fb' }, 'host', /one host/],
+    [{ ...sshRule, timeout: '30' }, 'timeout', /unit/],
+    [{ ...sshRule, timeout: '0s' }, 'timeout', /duration/],
+    [{ ...sshRule, timeout: '999999999999d' }, 'timeout', /duration/],
+    [{ ...sshRule, trigger: { tcp: { flags: 'syn,syn' } } }, 'trigger.tcp.flags', /once/],
+    [{ ...sshRule, trigger: { ipv4: { srcAddress: '1.2.3.400' } } }, 'trigger.ipv4.srcAddress', /IPv4/],
+    [{ ...sshRule, trigger: { ipv6: { dstAddress: '::1::' } } }, 'trigger.ipv6.dstAddress', /IPv6/],
+    [{ ...arpRule, trigger: { arp: { operation: 'request' } } }, 'trigger.arp.targetAddress', /IPv4/],
+    [{ ...arpRule, trigger: { udp: {} } }, 'trigger.arp.operation', /request/],
+    ['{"host":', '', /JSON or CBOR/],
+    ['\u0001', '', /./],
+    [`{"x":"${'y'.repeat(5000)}"}`, '', /at most 4096 bytes/],
+  ];
+  for (const [rule, field, expected] of bad) {
+    const rejected = bench.put(1000, 'ssh', rule)!;
+    assert.equal(
+      [rejected['status'], rejected['field']],
+      ['rejected', field],
+      JSON.stringify(rule).slice(0, 80),
+    );
+    assert.match(String(rejected['expected']), expected);
+    assert.equal([rejected['inForce'], rejected['revision']], [good['digest'], 1]);
+  }
+  assert.is(frames(bench.hear(2000, tcp(22, 'syn'))).length, 1, 'the good rule still wakes');
+  assert.is(bench.put(3000, 'ssh', sshRule)?.['revision'], 2);
+});
+
+test('CBOR is taken as well as JSON', () => {
+  const bench = new Bench();
+  const payload = encodeCbor(sshRule as unknown as CborValue);
+  bench.agent.receive(0, { kind: 'message', topic: 'kith/1/home/gw-1/rule/ssh', payload, retained: true });
+  assert.is(status(bench.settle(0), 'ssh')?.['status'], 'accepted');
+});
+
+test('a timeout ends the rule, a retained copy does not revive it, and publishing again does', () => {
+  const bench = new Bench();
+  bench.put(0, 'ssh', sshRule);
+  assert.is(bench.agent.pollAt(), 30_000);
+  assert.is(status(bench.settle(30_000), 'ssh')?.['status'], 'expired');
+  assert.equal(frames(bench.hear(30_001, tcp(22, 'syn'))), []);
+  assert.is(bench.put(31_000, 'ssh', sshRule, true)?.['status'], 'expired');
+  const again = bench.put(32_000, 'ssh', sshRule)!;
+  assert.is(again['status'], 'accepted');
+  assert.is(frames(bench.hear(32_001, tcp(22, 'syn'))).length, 1);
+});
+
+test('a retained copy of the rule in force changes nothing, not even its timeout or hits', () => {
+  const bench = new Bench();
+  bench.put(0, 'ssh', sshRule);
+  bench.hear(1, tcp(22, 'syn'));
+  const copy = bench.put(20_000, 'ssh', sshRule, true)!;
+  assert.equal([copy['hits'], copy['revision']], [1, 1]);
+  assert.is(status(bench.settle(30_000), 'ssh')?.['status'], 'expired');
+});
+
+test('removing a rule clears its status and what was saved', () => {
+  const bench = new Bench();
+  bench.put(0, 'ssh', { ...sshRule, timeout: undefined });
+  assert.equal(Object.keys(bench.saved), ['rule/ssh']);
+  bench.agent.receive(1, {
+    kind: 'message',
+    topic: 'kith/1/home/gw-1/rule/ssh',
+    payload: new Uint8Array(0),
+    retained: false,
+  });
+  const cleared = bench.settle(1).find(e => e.kind === 'publish' && e.topic.endsWith('/status'));
+  assert.ok(cleared?.kind === 'publish' && cleared.payload.length === 0 && cleared.retain);
+  assert.equal(bench.saved, {});
+  assert.equal(frames(bench.hear(2, tcp(22, 'syn'))), []);
+});
+
+test('rules survive a restart with what was left of their timeout at the last save', () => {
+  const bench = new Bench();
+  bench.put(0, 'ssh', { ...sshRule, timeout: '10m' });
+  bench.put(0, 'arp', arpRule);
+  for (let now = 0; now <= 120_000; now += 60_000) bench.settle(now);
+  const reborn = new Bench(bench.saved);
+  assert.is(frames(reborn.hear(10, tcp(22, 'syn'))).length, 1);
+  assert.is(frames(reborn.hear(10, arp(arpRequest, laptop, laptopAddress, desktopAddress))).length, 1);
+  assert.is(reborn.put(20, 'ssh', { ...sshRule, timeout: '10m' }, true)?.['revision'], 1, 'a known copy');
+  assert.is(status(reborn.settle(480_000), 'ssh')?.['status'], 'expired', '600 s less the 120 s saved');
+});
+
+test('what an earlier firmware saved and this one cannot read is left aside, counted and logged', () => {
+  const saved = {
+    'rule/a': new Uint8Array([0xff]),
+    'rule/b': encodeCbor({ payload: encodeUtf8('{}'), revision: 1, leftMs: -1 }),
+  };
+  const agent = new Agent(0, {
+    site: 'home',
+    node: 'gw-1',
+    firmware: 'test 1',
+    platform: 'test',
+    boot: '00000001',
+    links: [],
+    jobs: [powerProxy],
+    saved,
+  });
+  const logs: string[] = [];
+  for (let effect = agent.outbox.shift(); effect; effect = agent.outbox.shift())
+    if (effect.kind === 'log') logs.push(effect.text);
+  assert.is(logs.length, 2);
+  assert.match(logs[1], 'rule b');
+});
+
+test('a rule beyond the limit is rejected, and one is let in when another goes', () => {
+  const bench = new Bench();
+  for (let i = 0; i < 64; i++) assert.is(bench.put(i, `r${i}`, arpRule)?.['status'], 'accepted');
+  const refused = bench.put(100, 'r64', arpRule)!;
+  assert.equal([refused['status'], refused['expected']], ['rejected', 'at most 64 rules']);
+  bench.put(101, 'r0', '');
+  assert.is(bench.put(102, 'r64', arpRule)?.['status'], 'accepted');
+});
+
+test.run();

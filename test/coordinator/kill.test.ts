@@ -1,0 +1,199 @@
+/**
+ * The promise of the coordinator, held against `kill -9`: what was acknowledged is there, once.
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { connect, type MqttClient } from 'mqtt';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { encodeUtf8 } from '../../agent/core/bytes.js';
+import { Random } from '../../agent/core/random.js';
+import { encodeCbor } from '../../agent/message/cbor.js';
+import { listRules } from '../../host-sim/cli/rule.js';
+import { openStore } from '../../host-sim/coordinator/store.js';
+
+const kith = fileURLToPath(new URL('../../host-sim/cli/kith.ts', import.meta.url));
+const kills = 8;
+const nodes = 4;
+/** Not yet acknowledged at a time, per node. */
+const window = 50;
+
+class Process {
+  private child: ChildProcess | undefined;
+  private readonly directory: string;
+  private readonly port: number;
+
+  constructor(directory: string, port: number) {
+    this.directory = directory;
+    this.port = port;
+  }
+
+  async start(): Promise<void> {
+    const ports = ['--port', String(this.port), '--ws-port', '0'];
+    const child = spawn(
+      process.execPath,
+      ['--import', 'tsx', kith, 'coordinator', '--data', this.directory, ...ports],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
+    this.child = child;
+    let said = '';
+    await new Promise<void>((resolve, reject) => {
+      child.stdout?.on('data', chunk => {
+        said += chunk;
+        if (said.includes('Ctrl-C')) resolve();
+      });
+      child.once('exit', code => reject(new Error(`the coordinator exited with ${code}: ${said}`)));
+    });
+  }
+  async kill(signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null> {
+    const { child } = this;
+    if (!child || child.exitCode !== null) return null;
+    const gone = new Promise<number | null>(resolve => child.once('exit', resolve));
+    child.removeAllListeners('exit');
+    child.once('exit', () => {});
+    child.kill(signal);
+    return gone;
+  }
+}
+
+/** A node that publishes telemetry for as long as it may, over every broken connection, and remembers what was acknowledged. */
+class Publisher {
+  readonly acknowledged = new Set<number>();
+  readonly rules = new Set<string>();
+  private readonly pending = new Set<number>();
+  private next = 0;
+  private stopped = false;
+  private client: MqttClient | undefined;
+  private idle: () => void = () => {};
+
+  readonly node: string;
+  private readonly url: string;
+
+  constructor(node: string, url: string) {
+    this.node = node;
+    this.url = url;
+  }
+
+  start(): void {
+    const client = connect(this.url, { clientId: this.node, clean: true, reconnectPeriod: 0 });
+    this.client = client;
+    client.on('error', () => {});
+    client.on('close', () => {
+      client.end(true);
+      if (!this.stopped || this.pending.size > 0) setTimeout(() => this.start(), 20);
+      else this.idle();
+    });
+    client.on('connect', () => {
+      // What was not acknowledged before is sent again: it may have been stored, and must not count twice.
+      for (const seq of this.pending) this.send(client, seq);
+      this.fill(client);
+    });
+  }
+
+  async finish(): Promise<void> {
+    this.stopped = true;
+    await new Promise<void>(resolve => {
+      this.idle = resolve;
+      if (this.pending.size === 0) this.client?.end(true, () => resolve());
+    });
+  }
+
+  private fill(client: MqttClient): void {
+    while (!this.stopped && this.pending.size < window) {
+      this.pending.add(this.next);
+      this.send(client, this.next++);
+    }
+    if (this.stopped && this.pending.size === 0) client.end();
+  }
+
+  private send(client: MqttClient, seq: number): void {
+    // Every hundredth message is a rule besides: retained, so the broker's own store is tested too.
+    const body = { boot: '0badcafe', seq, uptime: seq, counters: { frames: 3 * (seq + 1) } };
+    client.publish(
+      `kith/1/home/${this.node}/telemetry/power-proxy`,
+      Buffer.from(encodeCbor(body)),
+      { qos: 1 },
+      error => {
+        if (error) return;
+        this.acknowledged.add(seq);
+        this.pending.delete(seq);
+        if (client === this.client) this.fill(client);
+      },
+    );
+    if (seq % 100 !== 0) return;
+    const id = `r${seq / 100}`;
+    const rule = Buffer.from(
+      encodeUtf8(`{"trigger":{"udp":{"dstPort":${(seq / 100) % 65_536}}},"action":"drop"}`),
+    );
+    client.publish(`kith/1/home/${this.node}/rule/${id}`, rule, { qos: 1, retain: true }, error => {
+      if (!error) this.rules.add(id);
+    });
+  }
+}
+
+test('killed eight times under load, the coordinator has everything it acknowledged, once', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'kith-kill-'));
+  const port = await freePort();
+  const url = `mqtt://127.0.0.1:${port}`;
+  const seed = Date.now() % 1_000_000;
+  console.log(`seed ${seed}`);
+  const random = new Random(seed, 'kills');
+  const coordinator = new Process(directory, port);
+  await coordinator.start();
+  const publishers = Array.from({ length: nodes }, (_, i) => new Publisher(`gw-${i + 1}`, url));
+  for (const publisher of publishers) publisher.start();
+  for (let i = 0; i < kills; i++) {
+    await new Promise(resolve => setTimeout(resolve, 150 + random.below(700)));
+    await coordinator.kill('SIGKILL');
+    await coordinator.start();
+  }
+  await Promise.all(publishers.map(publisher => publisher.finish()));
+  const rules = await listRules(url, undefined);
+  assert.is(await coordinator.kill('SIGTERM'), 0, 'an orderly end');
+
+  const store = await openStore(join(directory, 'store'));
+  let acknowledged = 0;
+  for (const publisher of publishers) {
+    const { node } = publisher;
+    acknowledged += publisher.acknowledged.size;
+    const history = await store.history('home', node, { limit: 1e6 });
+    const stored = history.map(record => record.seq).sort((a, b) => a - b);
+    assert.is(new Set(stored).size, stored.length, `${node}: no message twice`);
+    const missing = [...publisher.acknowledged].filter(seq => !new Set(stored).has(seq));
+    assert.equal(missing, [], `${node}: nothing acknowledged is missing`);
+    const latest = stored.at(-1)!;
+    assert.equal(await store.totals('home', node), { 'power-proxy': { frames: 3 * (latest + 1) } });
+    const retained = new Set(rules.filter(rule => rule.node === node && rule.desired).map(rule => rule.rule));
+    assert.equal(
+      [...publisher.rules].filter(id => !retained.has(id)),
+      [],
+      `${node}: no acknowledged rule is missing`,
+    );
+    const kept = await store.all<{ node: string; desired?: object }>('rule');
+    const desired = new Set(
+      kept.filter(({ value }) => value.node === node && value.desired).map(({ key }) => key),
+    );
+    assert.is(desired.size >= publisher.rules.size, true);
+  }
+  await store.close();
+  console.log(`${acknowledged} messages acknowledged over ${kills} kills`);
+  assert.ok(acknowledged > 1000, `expected a load worth the name, got ${acknowledged}`);
+  await rm(directory, { recursive: true });
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise(resolve => server.close(resolve));
+  return (address as { port: number }).port;
+}
+
+test.run();

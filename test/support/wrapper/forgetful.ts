@@ -1,0 +1,3 @@
+import { test } from 'uvu';
+
+test('never runs, for the last line is missing', () => {});

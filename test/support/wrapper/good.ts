@@ -1,0 +1,5 @@
+import { test } from 'uvu';
+
+test('passes', () => {});
+test.skip('is skipped', () => {});
+test.run();
