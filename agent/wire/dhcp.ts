@@ -26,7 +26,7 @@ import {
 } from '../core/bytes.js';
 import { fail, ok, type Result } from '../core/result.js';
 import { ipv4Length, macLength } from './address.js';
-import { numberBytes } from './ppp-control.js';
+import { checkAtMost, numberBytes } from './ppp-control.js';
 import type { Reason } from './reason.js';
 
 export const dhcpServerPort = 67;
@@ -184,12 +184,8 @@ export function parseDhcp(bytes: Uint8Array, start: number, end: number): Result
     serverAddress: bytes.subarray(start + 20, start + 24),
     relayAddress: bytes.subarray(start + 24, start + 28),
     clientMac: bytes.subarray(start + 28, start + 28 + macLength),
-    serverName: upToZero(
-      bytes,
-      start + serverNameAt,
-      nameHoldsOptions ? start + serverNameAt : start + bootFileAt,
-    ),
-    bootFile: upToZero(bytes, start + bootFileAt, fileHoldsOptions ? start + bootFileAt : start + cookieAt),
+    serverName: nameHoldsOptions ? new Uint8Array(0) : upToZero(bytes, start + serverNameAt, start + bootFileAt),
+    bootFile: fileHoldsOptions ? new Uint8Array(0) : upToZero(bytes, start + bootFileAt, start + cookieAt),
     options,
   });
 }
@@ -218,9 +214,9 @@ export function emitDhcp(message: Dhcp, out: Uint8Array, at: number): number {
   at = writeBytes(out, at, message.yourAddress);
   at = writeBytes(out, at, message.serverAddress);
   at = writeBytes(out, at, message.relayAddress);
-  at = writePadded(out, at, message.clientMac, 16);
-  at = writePadded(out, at, message.serverName, bootFileAt - serverNameAt);
-  at = writePadded(out, at, message.bootFile, cookieAt - bootFileAt);
+  at = writePadded(out, at, 'clientMac', message.clientMac, 16);
+  at = writePadded(out, at, 'serverName', message.serverName, bootFileAt - serverNameAt);
+  at = writePadded(out, at, 'bootFile', message.bootFile, cookieAt - bootFileAt);
   at = writeUint32(out, at, magicCookie);
   for (const option of message.options) {
     const { code, data } = encodeDhcpOption(option);
@@ -273,7 +269,10 @@ function optionData(option: Exclude<DhcpOption, RawDhcpOption>): Uint8Array {
       return new Uint8Array(option.codes);
     case 'relay-agent-information': {
       const parts: Uint8Array[] = [];
-      for (const { code, data } of option.suboptions) parts.push(new Uint8Array([code, data.length]), data);
+      for (const { code, data } of option.suboptions) {
+        checkAtMost('suboption', data.length, maxPieceLength);
+        parts.push(new Uint8Array([code, data.length]), data);
+      }
       return concatBytes(parts);
     }
   }
@@ -392,7 +391,7 @@ function pieceCount(data: Uint8Array): number {
   return Math.max(1, Math.ceil(data.length / maxPieceLength));
 }
 
-function writePadded(out: Uint8Array, at: number, data: Uint8Array, length: number): number {
-  if (data.length > length) throw new Error(`data: expected at most ${length} bytes, got ${data.length}`);
+function writePadded(out: Uint8Array, at: number, name: string, data: Uint8Array, length: number): number {
+  checkAtMost(name, data.length, length);
   return writeZeros(out, writeBytes(out, at, data), length - data.length);
 }

@@ -362,7 +362,7 @@ export class Broker {
         connection.reason ??= 'disconnects.unread';
         stream.destroy();
       }
-      return true;
+      return !stream.writableNeedDrain;
     };
   }
 

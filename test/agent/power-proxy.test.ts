@@ -259,7 +259,7 @@ test('the highest priority decides, then the id: a drop before the wake keeps th
     action: 'drop',
     priority: 100,
   });
-  assert.is(status(bench.hear(2000, tcp(22, 'syn')), 'drop')?.['hits'], 1, 'drop < wake by id');
+  assert.is(status(bench.hear(2020, tcp(22, 'syn')), 'drop')?.['hits'], 1, 'drop < wake by id');
   bench.put(3000, 'drop', {
     trigger: { ipv4: { srcAddress: '192.168.1.20' } },
     action: 'drop',

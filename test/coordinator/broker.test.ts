@@ -137,6 +137,16 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise(done => setImmediate(done));
 }
 
+/** The broker's own end of a connection closes a little after the client's. */
+async function counted(
+  broker: Broker,
+  name: Parameters<Broker['counters']['get']>[0],
+  count: number,
+): Promise<void> {
+  await until(() => broker.counters.get(name) >= count);
+  assert.is(broker.counters.get(name), count);
+}
+
 const turn = () => new Promise(done => setImmediate(done));
 
 test('PUBACK goes out only after ingest resolved, with many publishes in flight and in their order', async () => {
@@ -185,7 +195,7 @@ test('a publish that ingest refuses is not acknowledged, kept or forwarded, nor 
       [1],
     );
     assert.equal(heard, ['1']);
-    assert.is(broker.counters.get('disconnects.ingest'), 1);
+    await counted(broker, 'disconnects.ingest', 1);
     const reader = new RawClient(broker.url);
     await reader.connect('reader');
     reader.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'a', qos: 0 }] });
@@ -289,7 +299,7 @@ test('the broker’s own $SYS messages never reach ingest, and a client that pub
     raw.publish(1, '$SYS/x/heartbeat');
     await raw.closed;
     assert.equal(ingested, []);
-    assert.is(broker.counters.get('disconnects.topic'), 1);
+    await counted(broker, 'disconnects.topic', 1);
   });
 });
 
@@ -332,7 +342,7 @@ test('a subscriber that stops reading is disconnected and does not hold up the o
     for (let i = 0; i < 32; i++)
       await Promise.all(Array.from({ length: 16 }, () => publisher.publishAsync('a', payload, { qos: 1 })));
     await until(() => received === 512);
-    assert.is(broker.counters.get('disconnects.unread'), 1);
+    await counted(broker, 'disconnects.unread', 1);
     assert.is(broker.clients, 2);
     stuck.socket.destroy();
     await good.endAsync();
@@ -374,7 +384,7 @@ test('a packet over the limit disconnects its sender before its body is read', a
     await raw.packet('puback');
     raw.socket.write(Buffer.from([0x30, 0xe9, 0x07]));
     await raw.closed;
-    assert.is(broker.counters.get('disconnects.packet-bytes'), 1);
+    await counted(broker, 'disconnects.packet-bytes', 1);
     assert.is(broker.counters.get('publishes.qos1'), 1);
   });
 });
@@ -425,8 +435,8 @@ test('over the limit of clients CONNACK says server unavailable, but a known cli
     assert.is(broker.clients, 1);
     again.send({ cmd: 'disconnect' });
     await again.closed;
-    const counted = broker.counters.snapshot();
-    assert.equal(counted, {
+    await until(() => broker.clients === 0);
+    assert.equal(broker.counters.snapshot(), {
       connects: 2,
       'refused.clients': 1,
       'disconnects.asked': 1,
@@ -444,7 +454,7 @@ test('topics and filters too long or too deep, too many filters and silent conne
       raw.publish(1, topic);
       await raw.closed;
     }
-    assert.is(broker.counters.get('disconnects.topic'), 2);
+    await counted(broker, 'disconnects.topic', 2);
     const raw = new RawClient(broker.url);
     await raw.connect('gw-1');
     const filters = ['x'.repeat(21), '+/+/#', 'a', 'b', 'a'];
@@ -460,7 +470,7 @@ test('topics and filters too long or too deep, too many filters and silent conne
     assert.is(((await longId.connect('x'.repeat(21))) as { returnCode: number }).returnCode, 2);
     const silent = new RawClient(broker.url);
     await silent.closed;
-    assert.is(broker.counters.get('disconnects.protocol'), 1);
+    await counted(broker, 'disconnects.protocol', 1);
     raw.socket.destroy();
   });
 });

@@ -39,14 +39,20 @@ class House {
     jobs: [powerProxy],
   });
   readonly desktop = new Host({
-    ...this.common('desktop'),
+    kernel: this.kernel,
+    network: this.lan,
+    seed: 1,
+    name: 'desktop',
     mac: new Uint8Array([0x3c, 0x22, 0xfb, 1, 2, 3]),
     address: new Uint8Array([192, 168, 1, 10]),
     openPorts: [22],
     sleep: { idleMs: 40_000, bootMs: 3_500, asleep: true },
   });
   readonly laptop = new Host({
-    ...this.common('laptop'),
+    kernel: this.kernel,
+    network: this.lan,
+    seed: 1,
+    name: 'laptop',
     mac: new Uint8Array([2, 0, 0, 0, 0, 2]),
     address: new Uint8Array([192, 168, 1, 20]),
   });
@@ -100,7 +106,6 @@ test('without a rule that wakes, ssh on the sleeping desktop stays unanswered; w
   assert.not(house.desktop.awake);
 
   house.say('rule/ssh-desktop', sshRule);
-  const woken = house.kernel.now;
   // The next attempt comes within 16.5 s, the boot takes 3.5 s, the SYN after that is the one 7 s after the first.
   house.pass(25_000);
   assert.is(counters.get('connections.answered'), 1);
@@ -115,7 +120,6 @@ test('without a rule that wakes, ssh on the sleeping desktop stays unanswered; w
   assert.not(house.desktop.awake);
   assert.ok(house.desktop.times().awakeMs > 40_000 && house.desktop.times().awakeMs < 50_000);
   assert.is(house.retained<RuleStatus>('rule/ssh-desktop/status')!.status, 'expired');
-  assert.ok(house.kernel.now > woken);
 });
 
 test('a node reports its birth, its state and its telemetry', () => {
