@@ -121,7 +121,7 @@ export type RuleStatus = {
   readonly inForce?: Digest;
   /** Counts the accepted changes of this rule. */
   readonly revision?: number;
-  /** Of the rule in force, since it was accepted or the agent booted. */
+  /** Of the rule in force, or the one that expired, since accepted or booted. */
   readonly hits?: number;
   readonly bytes?: number;
   /** ms since boot. */

@@ -50,6 +50,8 @@ interface Entry {
   readonly id: string;
   verdict: Verdict;
   active: ActiveRule | undefined;
+  /** The rule that expired last, for what it did. */
+  past: ActiveRule | undefined;
   revision: number;
   /** When the status is to be published; `never` when nothing is new. */
   reportAt: number;
@@ -133,6 +135,7 @@ export class RuleTable {
       id,
       verdict: { kind: 'accepted' },
       active,
+      past: undefined,
       revision,
       reportAt: now,
       reportedAt: now,
@@ -182,7 +185,15 @@ export class RuleTable {
       this.reportSoon(now, entry);
       return;
     }
-    const fresh: Entry = { id, verdict, active: undefined, revision: 0, reportAt: now, reportedAt: now };
+    const fresh: Entry = {
+      id,
+      verdict,
+      active: undefined,
+      past: undefined,
+      revision: 0,
+      reportAt: now,
+      reportedAt: now,
+    };
     // An id that never held a good rule is only kept while there is room; its status is said once in any case.
     if (Object.keys(this.entries).length < this.context.limits.rules) {
       this.entries[id] = fresh;
@@ -210,6 +221,7 @@ export class RuleTable {
       this.counters.add('rules.expired');
       if (entry.verdict.kind === 'accepted') entry.verdict = { kind: 'expired', digest: entry.active.digest };
       this.save(now, entry);
+      entry.past = entry.active;
       entry.active = undefined;
       this.reportSoon(now, entry);
     }
@@ -246,11 +258,12 @@ export class RuleTable {
       status.expected = expected.slice(0, 200);
       status.got = got.slice(0, 64);
     }
-    if (active) {
-      status.inForce = active.digest;
-      status.hits = active.hits;
-      status.bytes = active.bytes;
-      if (active.lastHitAt !== undefined) status.lastHit = this.context.uptime(active.lastHitAt);
+    if (active) status.inForce = active.digest;
+    const told = active ?? entry.past;
+    if (told) {
+      status.hits = told.hits;
+      status.bytes = told.bytes;
+      if (told.lastHitAt !== undefined) status.lastHit = this.context.uptime(told.lastHitAt);
     }
     return status;
   }
@@ -331,6 +344,7 @@ export class RuleTable {
       id,
       verdict: expired ? { kind: 'expired', digest: payloadDigest } : { kind: 'accepted' },
       active: expired ? undefined : active,
+      past: undefined,
       revision,
       reportAt: now,
       reportedAt: now,

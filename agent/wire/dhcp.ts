@@ -184,7 +184,9 @@ export function parseDhcp(bytes: Uint8Array, start: number, end: number): Result
     serverAddress: bytes.subarray(start + 20, start + 24),
     relayAddress: bytes.subarray(start + 24, start + 28),
     clientMac: bytes.subarray(start + 28, start + 28 + macLength),
-    serverName: nameHoldsOptions ? new Uint8Array(0) : upToZero(bytes, start + serverNameAt, start + bootFileAt),
+    serverName: nameHoldsOptions
+      ? new Uint8Array(0)
+      : upToZero(bytes, start + serverNameAt, start + bootFileAt),
     bootFile: fileHoldsOptions ? new Uint8Array(0) : upToZero(bytes, start + bootFileAt, start + cookieAt),
     options,
   });

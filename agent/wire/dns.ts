@@ -16,15 +16,17 @@ import {
   copyBytes,
   decodeUtf8,
   encodeUtf8,
+  formatHex,
   readUint16,
   readUint32,
+  sameBytes,
   writeBytes,
   writeUint8,
   writeUint16,
   writeUint32,
 } from '../core/bytes.js';
 import { fail, ok, type Result } from '../core/result.js';
-import { ipv4Length, ipv6Length, macLength } from './address.js';
+import { ipv4Length, ipv6Length } from './address.js';
 import type { Reason } from './reason.js';
 
 export const dnsPort = 53;
@@ -205,9 +207,9 @@ export interface DnsMessage extends DnsSections {
 /** The flags that DNS, LLMNR and the NetBIOS name service have in common. */
 export const responseFlag = 0x8000;
 export const truncatedFlag = 0x0200;
-const authoritativeFlag = 0x0400;
-const recursionDesiredFlag = 0x0100;
-const recursionAvailableFlag = 0x0080;
+export const authoritativeFlag = 0x0400;
+export const recursionDesiredFlag = 0x0100;
+export const recursionAvailableFlag = 0x0080;
 const authenticDataFlag = 0x0020;
 const checkingDisabledFlag = 0x0010;
 
@@ -219,6 +221,10 @@ const multicastBit = 0x8000;
 const dnssecOkBit = 0x8000;
 const updateLeaseCode = 2;
 const ownerCode = 4;
+const targetKinds: readonly TargetKind[] = ['ns', 'md', 'mf', 'cname', 'mb', 'mg', 'mr', 'ptr'];
+const dot = 46;
+const backslash = 92;
+const zero = 48;
 /** What 14 bits of a pointer reach. */
 const pointerReach = 0x4000;
 
@@ -282,18 +288,25 @@ function messageOf(dns: Dns): DnsMessage {
   const { identification, additionals } = dns;
   if (dns.kind === 'query') return { ...dns, flags };
   const { zones, prerequisites, updates } = dns;
-  return { identification, flags, questions: zones, answers: prerequisites, authorities: updates, additionals };
+  return {
+    identification,
+    flags,
+    questions: zones,
+    answers: prerequisites,
+    authorities: updates,
+    additionals,
+  };
 }
 
 /**
- * Reads a message of the common layout. Data of `opaqueType` stays raw: the NetBIOS name service gives type 33 to what is
- * SRV elsewhere.
+ * Reads a message of the common layout. If `opaque`, all data stays raw: the NetBIOS name service has types of its own,
+ * one with SRV's number.
  */
 export function parseDnsMessage(
   bytes: Uint8Array,
   start: number,
   end: number,
-  opaqueType = 0,
+  opaque = false,
 ): Result<DnsMessage, Reason> {
   if (end - start < headerLength) return fail('truncated');
   const questionCount = readUint16(bytes, start + 4);
@@ -311,9 +324,9 @@ export function parseDnsMessage(
     const unicastResponse = (topAndClass & multicastBit) !== 0;
     questions.push({ name, type, class: topAndClass & ~multicastBit, unicastResponse });
   }
-  const answers = readRecords(reader, answerCount, opaqueType);
-  const authorities = readRecords(reader, authorityCount, opaqueType);
-  const additionals = readRecords(reader, additionalCount, opaqueType);
+  const answers = readRecords(reader, answerCount, opaque);
+  const authorities = readRecords(reader, authorityCount, opaque);
+  const additionals = readRecords(reader, additionalCount, opaque);
   if (reader.reason) return fail(reader.reason);
   if (reader.at !== end) return fail('bad-length');
   if (optCount(answers) + optCount(authorities) > 0 || optCount(additionals) > 1) return fail('bad-value');
@@ -333,7 +346,8 @@ export function encodeDnsMessage(message: DnsMessage): Uint8Array {
   const writer: Writer = { bytes: new Uint8Array(512), at: 0, known: [] };
   writeNumber(writer, message.identification, 2);
   writeNumber(writer, message.flags, 2);
-  for (const section of [questions, answers, authorities, additionals]) writeNumber(writer, section.length, 2);
+  for (const section of [questions, answers, authorities, additionals])
+    writeNumber(writer, section.length, 2);
   for (const question of questions) {
     writeName(writer, question.name, true);
     writeNumber(writer, question.type, 2);
@@ -449,23 +463,367 @@ export function encodeDnsName(name: string): Uint8Array | undefined {
   let lengthAt = 0;
   let at = 1;
   for (let i = 0; i <= text.length; i++) {
-    let byte = text[i];
-    if (i === text.length || byte === dot) {
+    if (i === text.length || text[i] === dot) {
       const length = at - lengthAt - 1;
       if (length === 0 || length > maxLabelLength) return undefined;
       bytes[lengthAt] = length;
       lengthAt = at++;
       continue;
     }
+    let byte = text[i];
     if (byte === backslash) {
-      const digits = /^[0-9]{3}/.exec(name.length === text.length ? name.slice(i + 1) : decodeUtf8(text.subarray(i + 1)) ?? '');
-      byte = digits ? Number(digits[0]) : text[i + 1];
-      if (byte === undefined || byte > 255) return undefined;
-      i += digits ? 3 : 1;
+      i++;
+      if (i === text.length) return undefined;
+      byte = text[i];
+      if (isDigit(byte)) {
+        if (i + 2 >= text.length || !isDigit(text[i + 1]) || !isDigit(text[i + 2])) return undefined;
+        byte = (byte - zero) * 100 + (text[i + 1] - zero) * 10 + (text[i + 2] - zero);
+        if (byte > 255) return undefined;
+        i += 2;
+      }
     }
     bytes[at++] = byte;
   }
   // The last label's successor is the root's empty one.
   bytes[lengthAt] = 0;
   return at <= maxNameLength ? copyBytes(bytes, 0, at) : undefined;
+}
+
+function isDigit(code: number): boolean {
+  return code >= zero && code <= zero + 9;
+}
+
+function labelText(label: Uint8Array): string {
+  const decoded = decodeUtf8(label);
+  let text = '';
+  for (let i = 0; i < (decoded ?? label).length; i++) {
+    const code = decoded === undefined ? label[i] : decoded.charCodeAt(i);
+    if (code === dot || code === backslash) text += `\\${String.fromCharCode(code)}`;
+    else if (code <= 32 || code === 127 || (decoded === undefined && code > 127))
+      text += `\\${`00${code}`.slice(-3)}`;
+    else text += String.fromCharCode(code);
+  }
+  return text;
+}
+
+function readRecords(reader: Reader, count: number, opaque: boolean): DnsRecord[] {
+  const records: DnsRecord[] = [];
+  for (let i = 0; i < count && !reader.reason; i++) records.push(readRecord(reader, opaque));
+  return records;
+}
+
+function readRecord(reader: Reader, opaque: boolean): DnsRecord {
+  const name = readName(reader);
+  const type = readNumber(reader, 2);
+  const topAndClass = readNumber(reader, 2);
+  const timeToLive = readNumber(reader, 4);
+  const length = readNumber(reader, 2);
+  const messageEnd = reader.end;
+  if (reader.at + length > messageEnd) refuse(reader, 'truncated');
+  else reader.end = reader.at + length;
+  const complete = !reader.reason;
+  let record: DnsRecord;
+  if (type === dnsType.opt && !opaque) {
+    if (name !== '.') refuse(reader, 'bad-name');
+    record = {
+      kind: 'opt',
+      udpPayloadSizeBytes: topAndClass,
+      extendedResponseCode: timeToLive >>> 24,
+      version: (timeToLive >>> 16) & 255,
+      dnssecOk: (timeToLive & dnssecOkBit) !== 0,
+      options: readEdnsOptions(reader),
+    };
+  } else {
+    const data = readData(reader, opaque || length === 0 ? 0 : type, type);
+    const cacheFlush = (topAndClass & multicastBit) !== 0;
+    record = { name, class: topAndClass & ~multicastBit, cacheFlush, timeToLive, ...data };
+  }
+  // All of the data was there, so what it lacks is the fault of its length.
+  if (complete && reader.reason === 'truncated') reader.reason = 'bad-length';
+  if (reader.at !== reader.end) refuse(reader, 'bad-length');
+  reader.end = messageEnd;
+  return record;
+}
+
+/** The data up to the reader's end, read as that of `type`; what is no type becomes raw data of `rawType`. */
+function readData(reader: Reader, type: number, rawType: number): RecordData {
+  const targetKind = targetKindOf(type);
+  if (targetKind) return { kind: targetKind, target: readName(reader) };
+  switch (type) {
+    case dnsType.a:
+      return { kind: 'a', address: readView(reader, ipv4Length) };
+    case dnsType.aaaa:
+      return { kind: 'aaaa', address: readView(reader, ipv6Length) };
+    case dnsType.soa:
+      return {
+        kind: 'soa',
+        primaryServer: readName(reader),
+        responsibleMailbox: readName(reader),
+        serial: readNumber(reader, 4),
+        refreshSeconds: readNumber(reader, 4),
+        retrySeconds: readNumber(reader, 4),
+        expireSeconds: readNumber(reader, 4),
+        minimumSeconds: readNumber(reader, 4),
+      };
+    case dnsType.minfo:
+      return { kind: 'minfo', responsibleMailbox: readName(reader), errorMailbox: readName(reader) };
+    case dnsType.mx:
+      return { kind: 'mx', preference: readNumber(reader, 2), exchange: readName(reader) };
+    case dnsType.hinfo:
+      return { kind: 'hinfo', cpu: readString(reader), operatingSystem: readString(reader) };
+    case dnsType.txt: {
+      const strings: Uint8Array[] = [];
+      while (reader.at < reader.end && !reader.reason) {
+        if (strings.length === dnsListLimit) refuse(reader, 'too-many');
+        strings.push(readString(reader));
+      }
+      return { kind: 'txt', strings };
+    }
+    case dnsType.srv:
+      return {
+        kind: 'srv',
+        priority: readNumber(reader, 2),
+        weight: readNumber(reader, 2),
+        port: readNumber(reader, 2),
+        target: readName(reader),
+      };
+    case dnsType.nsec:
+      return { kind: 'nsec', nextName: readName(reader), types: readTypes(reader) };
+    default:
+      return { kind: 'raw', type: rawType, data: readView(reader, reader.end - reader.at) };
+  }
+}
+
+function targetKindOf(type: number): TargetKind | undefined {
+  for (const kind of targetKinds) if (dnsType[kind] === type) return kind;
+  return undefined;
+}
+
+/** The type bit maps of NSEC (RFC 4034 §4.1.2): windows of 256 types, each up to 32 bytes, in ascending order. */
+function readTypes(reader: Reader): number[] {
+  const types: number[] = [];
+  let previous = -1;
+  while (reader.at < reader.end && !reader.reason) {
+    const window = readNumber(reader, 1);
+    const map = readString(reader);
+    if (window <= previous || map.length === 0 || map.length > 32) refuse(reader, 'bad-value');
+    previous = window;
+    for (let bit = 0; bit < 8 * map.length; bit++)
+      if ((map[bit >>> 3] & (0x80 >>> (bit & 7))) !== 0) types.push(256 * window + bit);
+    if (types.length > dnsListLimit) refuse(reader, 'too-many');
+  }
+  return types;
+}
+
+function readEdnsOptions(reader: Reader): EdnsOption[] {
+  const options: EdnsOption[] = [];
+  while (reader.at < reader.end && !reader.reason) {
+    if (options.length === dnsListLimit) refuse(reader, 'too-many');
+    const code = readNumber(reader, 2);
+    const option = decodeEdnsOption(code, readView(reader, readNumber(reader, 2)));
+    if (option) options.push(option);
+    else refuse(reader, 'bad-option');
+  }
+  return options;
+}
+
+/** An option of these two, or a raw one; `undefined` if the data has a wrong size. */
+function decodeEdnsOption(code: number, data: Uint8Array): EdnsOption | undefined {
+  const { length } = data;
+  if (code === updateLeaseCode) {
+    if (length !== 4 && length !== 8) return undefined;
+    const leaseSeconds = readUint32(data, 0);
+    if (length === 4) return { kind: 'update-lease', leaseSeconds };
+    return { kind: 'update-lease', leaseSeconds, keyLeaseSeconds: readUint32(data, 4) };
+  }
+  if (code !== ownerCode || (length > 0 && data[0] !== 0)) return { kind: 'raw', code, data };
+  // Version and sequence number, the primary MAC, and where they differ from none the wakeup MAC and a password.
+  if (length !== 8 && length !== 14 && length !== 18 && length !== 20) return undefined;
+  const primaryMac = data.subarray(2, 8);
+  const wakeupMac = length === 8 ? primaryMac : data.subarray(8, 14);
+  return {
+    kind: 'owner',
+    sequence: data[1],
+    primaryMac,
+    wakeupMac,
+    password: data.subarray(Math.min(length, 14)),
+  };
+}
+
+/** The message as far as it is written; `bytes` grows. */
+interface Writer {
+  bytes: Uint8Array;
+  at: number;
+  /** Names a pointer may lead to. */
+  readonly known: { readonly name: string; readonly at: number }[];
+}
+
+/** Makes room for `length` more bytes and returns where they begin. */
+function grow(writer: Writer, length: number): number {
+  const from = writer.at;
+  writer.at = from + length;
+  if (writer.at > writer.bytes.length) {
+    const larger = new Uint8Array(2 * writer.at);
+    writeBytes(larger, 0, writer.bytes.subarray(0, from));
+    writer.bytes = larger;
+  }
+  return from;
+}
+
+function writeNumber(writer: Writer, value: number, length: 1 | 2 | 4): void {
+  const from = grow(writer, length);
+  if (length === 1) writeUint8(writer.bytes, from, value);
+  else if (length === 2) writeUint16(writer.bytes, from, value);
+  else writeUint32(writer.bytes, from, value);
+}
+
+function writeData(writer: Writer, data: Uint8Array): void {
+  writeBytes(writer.bytes, grow(writer, data.length), data);
+}
+
+function writeString(writer: Writer, data: Uint8Array): void {
+  if (data.length > maxStringLength)
+    throw new Error(`string: expected at most ${maxStringLength} bytes, got ${data.length}`);
+  writeNumber(writer, data.length, 1);
+  writeData(writer, data);
+}
+
+/** Writes a name; throws if it is none. What is compressed can also be pointed at. */
+function writeName(writer: Writer, name: string, compress: boolean): void {
+  const encoded = encodeDnsName(name);
+  if (!encoded) throw new Error(`name: expected labels of 1..63 bytes, 255 in all, got ${name}`);
+  if (!compress) {
+    writeData(writer, encoded);
+    return;
+  }
+  for (let at = 0; encoded[at] !== 0; at += 1 + encoded[at]) {
+    const rest = formatHex(encoded.subarray(at));
+    const known = writer.known.find(earlier => earlier.name === rest);
+    if (known) {
+      writeNumber(writer, 0xc000 | known.at, 2);
+      return;
+    }
+    if (writer.at < pointerReach) writer.known.push({ name: rest, at: writer.at });
+    writeData(writer, encoded.subarray(at, at + 1 + encoded[at]));
+  }
+  writeNumber(writer, 0, 1);
+}
+
+function writeRecord(writer: Writer, record: DnsRecord): void {
+  if (record.kind === 'opt') {
+    writeName(writer, '.', false);
+    writeNumber(writer, dnsType.opt, 2);
+    writeNumber(writer, record.udpPayloadSizeBytes, 2);
+    writeNumber(writer, record.extendedResponseCode, 1);
+    writeNumber(writer, record.version, 1);
+    writeNumber(writer, record.dnssecOk ? dnssecOkBit : 0, 2);
+  } else {
+    writeName(writer, record.name, true);
+    writeNumber(writer, record.kind === 'raw' ? record.type : dnsType[record.kind], 2);
+    writeNumber(writer, record.class | (record.cacheFlush ? multicastBit : 0), 2);
+    writeNumber(writer, record.timeToLive, 4);
+  }
+  const lengthAt = grow(writer, 2);
+  if (record.kind === 'opt') for (const option of record.options) writeEdnsOption(writer, option);
+  else writeRecordData(writer, record);
+  writeUint16(writer.bytes, lengthAt, writer.at - lengthAt - 2);
+}
+
+function writeRecordData(writer: Writer, record: RecordData): void {
+  switch (record.kind) {
+    case 'a':
+    case 'aaaa':
+      writeData(writer, record.address);
+      break;
+    case 'soa':
+      writeName(writer, record.primaryServer, true);
+      writeName(writer, record.responsibleMailbox, true);
+      writeNumber(writer, record.serial, 4);
+      writeNumber(writer, record.refreshSeconds, 4);
+      writeNumber(writer, record.retrySeconds, 4);
+      writeNumber(writer, record.expireSeconds, 4);
+      writeNumber(writer, record.minimumSeconds, 4);
+      break;
+    case 'minfo':
+      writeName(writer, record.responsibleMailbox, true);
+      writeName(writer, record.errorMailbox, true);
+      break;
+    case 'mx':
+      writeNumber(writer, record.preference, 2);
+      writeName(writer, record.exchange, true);
+      break;
+    case 'hinfo':
+      writeString(writer, record.cpu);
+      writeString(writer, record.operatingSystem);
+      break;
+    case 'txt':
+      for (const text of record.strings) writeString(writer, text);
+      break;
+    case 'srv':
+      writeNumber(writer, record.priority, 2);
+      writeNumber(writer, record.weight, 2);
+      writeNumber(writer, record.port, 2);
+      // RFC 2782 forbids compression; multicast DNS would allow it (RFC 6762 §18.14).
+      writeName(writer, record.target, false);
+      break;
+    case 'nsec':
+      writeName(writer, record.nextName, false);
+      writeTypes(writer, record.types);
+      break;
+    case 'raw':
+      writeData(writer, record.data);
+      break;
+    default:
+      writeName(writer, record.target, true);
+  }
+}
+
+function writeTypes(writer: Writer, types: readonly number[]): void {
+  const ascending = types.slice().sort((a, b) => a - b);
+  for (let i = 0; i < ascending.length; ) {
+    const window = ascending[i] >>> 8;
+    const map = new Uint8Array(32);
+    let last = 0;
+    for (; i < ascending.length && ascending[i] >>> 8 === window; i++) {
+      last = (ascending[i] & 255) >>> 3;
+      map[last] |= 0x80 >>> (ascending[i] & 7);
+    }
+    writeNumber(writer, window, 1);
+    writeString(writer, map.subarray(0, last + 1));
+  }
+}
+
+function writeEdnsOption(writer: Writer, option: EdnsOption): void {
+  writeNumber(
+    writer,
+    option.kind === 'raw' ? option.code : option.kind === 'owner' ? ownerCode : updateLeaseCode,
+    2,
+  );
+  const lengthAt = grow(writer, 2);
+  switch (option.kind) {
+    case 'update-lease':
+      writeNumber(writer, option.leaseSeconds, 4);
+      if (option.keyLeaseSeconds !== undefined) writeNumber(writer, option.keyLeaseSeconds, 4);
+      break;
+    case 'owner': {
+      const { sequence, primaryMac, wakeupMac, password } = option;
+      writeNumber(writer, 0, 1);
+      writeNumber(writer, sequence, 1);
+      writeData(writer, primaryMac);
+      // The short form says that the wakeup MAC is the primary one.
+      if (password.length > 0 || !sameBytes(primaryMac, wakeupMac)) writeData(writer, wakeupMac);
+      writeData(writer, password);
+      break;
+    }
+    case 'raw':
+      writeData(writer, option.data);
+      break;
+  }
+  writeUint16(writer.bytes, lengthAt, writer.at - lengthAt - 2);
+}
+
+function optCount(records: readonly DnsRecord[]): number {
+  let count = 0;
+  for (const record of records) if (record.kind === 'opt') count++;
+  return count;
 }

@@ -369,7 +369,7 @@ function parseOption(bytes: Uint8Array, at: number, end: number): Result<NdpOpti
       if (prefixLength > 128 || length > 24 || length < routeOptionLength(prefixLength))
         return fail('bad-option');
       const prefixAddress = new Uint8Array(ipv6Length);
-      prefixAddress.set(bytes.subarray(at + 8, end), 0);
+      prefixAddress.set(bytes.subarray(at + 8, at + routeOptionLength(prefixLength)), 0);
       const preference = readPreference(bytes[at + 3]);
       const routeLifetimeS = readUint32(bytes, at + 4);
       return ok({ kind: 'route-information', prefixLength, preference, routeLifetimeS, prefixAddress });
@@ -382,9 +382,9 @@ function parseOption(bytes: Uint8Array, at: number, end: number): Result<NdpOpti
       return ok({ kind: 'recursive-dns-server', lifetimeS: readUint32(bytes, at + 4), serverAddresses });
     }
     case optionTypes['dns-search-list']: {
-      if (length < 16) return fail('bad-option');
       const domains = parseDomains(bytes, at + 8, end);
       if (!domains.ok) return domains;
+      if (domains.value.length === 0) return fail('bad-option');
       return ok({ kind: 'dns-search-list', lifetimeS: readUint32(bytes, at + 4), domains: domains.value });
     }
     default:

@@ -62,7 +62,9 @@ export class PcapngFormat {
     const little = this.littleEndian;
     const minimum = minimumBodyLength(type);
     if (body.length < minimum)
-      return error(`block type ${hex(type)}: expected a body of at least ${minimum} bytes, got ${body.length}`);
+      return error(
+        `block type ${hex(type)}: expected a body of at least ${minimum} bytes, got ${body.length}`,
+      );
     switch (type) {
       case sectionHeaderBlock: {
         const major = view.getUint16(4, little);
@@ -83,8 +85,7 @@ export class PcapngFormat {
         const originalLength = view.getUint32(0, little);
         const snapshot = link.snapshotLength || originalLength;
         const end = 4 + Math.min(originalLength, snapshot);
-        if (end > body.length)
-          return error(`simple packet block: expected ${end} bytes, got ${body.length}`);
+        if (end > body.length) return error(`simple packet block: expected ${end} bytes, got ${body.length}`);
         return {
           kind: 'frame',
           frame: { linkType: link.linkType, bytes: body.subarray(4, end), originalLength },
@@ -103,7 +104,9 @@ export class PcapngFormat {
       (BigInt(view.getUint32(4, this.littleEndian)) << 32n) | BigInt(view.getUint32(8, this.littleEndian));
     const length = view.getUint32(12, this.littleEndian);
     if (length > Math.min(body.length - 20, longestFrameBytes))
-      return error(`frame length: expected at most ${Math.min(body.length - 20, longestFrameBytes)}, got ${length}`);
+      return error(
+        `frame length: expected at most ${Math.min(body.length - 20, longestFrameBytes)}, got ${length}`,
+      );
     return {
       kind: 'frame',
       frame: {

@@ -200,6 +200,8 @@ export class Broker {
       database === undefined
         ? memoryPersistence()
         : persistenceOn(database, () => this.counters.add('errors'));
+    const { delWill } = this.persistence;
+    this.persistence.delWill = client => this.track(delWill.call(this.persistence, client));
     const aedes = new Aedes({
       // Queues on disk are sorted by broker id, then by a counter that starts at 1 each time: aedes's random ids would
       // mix what was queued before and after a restart.
@@ -289,10 +291,14 @@ export class Broker {
     for (const server of this.servers) server.close();
     await new Promise<void>(done => this.aedes.close(done));
     for (const stream of this.streams) stream.destroy();
-    if (this.inFlight > 0)
-      await new Promise<void>(done => {
-        this.whenIdle = done;
-      });
+    // What has just landed may begin something new: aedes deletes a will after it is published.
+    for (let busy = true; busy; busy = this.inFlight > 0) {
+      if (this.inFlight > 0)
+        await new Promise<void>(done => {
+          this.whenIdle = done;
+        });
+      await new Promise(done => setImmediate(done));
+    }
     await this.database?.close();
   }
 
@@ -362,7 +368,7 @@ export class Broker {
         connection.reason ??= 'disconnects.unread';
         stream.destroy();
       }
-      return !stream.writableNeedDrain;
+      return true;
     };
   }
 

@@ -12,6 +12,8 @@ import { World } from './world.js';
 export interface ScenarioOptions {
   /** An integer from 0 to 2^53 − 1; the same seed gives the same world. */
   readonly seed: number;
+  /** Of the nodes' boot ids; `seed` if left out. */
+  readonly bootSeed?: number;
   /** How many homes; left out: as many as the scenario is meant for. */
   readonly homes?: number;
 }
@@ -73,7 +75,7 @@ export function buildWorld(
   const homes = options.homes ?? usual;
   checkInteger('seed', options.seed, 0, Number.MAX_SAFE_INTEGER);
   checkInteger('homes', homes, least, most);
-  const world = new World({ ...around, seed: options.seed });
+  const world = new World({ ...around, ...options });
   const captures = readHomeCaptures();
   for (let number = 1; number <= homes; number++) addHome(world, number, captures);
   scenario.plot?.(world);

@@ -17,6 +17,8 @@ export interface Surroundings {
   /** What every node connects to. */
   readonly bus: Bus;
   readonly seed: number;
+  /** Of the nodes' boot ids; `seed` if left out. */
+  readonly bootSeed?: number;
 }
 
 /** From one node's start to the next, so that they do not all connect at once, ms. */
@@ -25,6 +27,7 @@ const startSpacingMs = 50;
 export class World {
   readonly kernel: Kernel;
   readonly seed: number;
+  private readonly bootSeed: number;
   readonly nodes: AgentNode[] = [];
   readonly hosts: Host[] = [];
   readonly segments: Segment[] = [];
@@ -32,10 +35,11 @@ export class World {
   private readonly bus: Bus;
   private readonly publisher: Publisher;
 
-  constructor({ kernel, bus, seed }: Surroundings) {
+  constructor({ kernel, bus, seed, bootSeed }: Surroundings) {
     this.kernel = kernel;
     this.bus = bus;
     this.seed = seed;
+    this.bootSeed = bootSeed ?? seed;
     this.publisher = new Publisher(kernel, bus);
   }
 
@@ -53,8 +57,8 @@ export class World {
 
   /** A node with the jobs a gateway in simulation can do; it starts soon after the world does. */
   addNode(options: Pick<AgentNodeOptions, 'site' | 'node' | 'links'>): AgentNode {
-    const { kernel, bus, seed } = this;
-    const node = new AgentNode({ kernel, bus, seed, jobs: [powerProxy], ...options });
+    const { kernel, bus, bootSeed } = this;
+    const node = new AgentNode({ kernel, bus, bootSeed, jobs: [powerProxy], ...options });
     const startAt = kernel.now + this.nodes.length * startSpacingMs;
     kernel.schedule(startAt, { fire: () => node.start() }, undefined);
     this.nodes.push(node);

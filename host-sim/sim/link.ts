@@ -89,7 +89,7 @@ export class Link {
     this.ends = [new LinkEnd(pipes[0], pipes[1]), new LinkEnd(pipes[1], pipes[0])];
   }
 
-  /** Down: frames sent or under way are lost. Up again: new frames pass. */
+  /** Down: what is sent or would arrive meanwhile is lost. */
   setUp(up: boolean): void {
     for (const pipe of this.pipes) pipe.up = up;
   }

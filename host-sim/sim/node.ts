@@ -25,7 +25,8 @@ export interface NodeLink extends Link {
 export interface AgentNodeOptions extends NodeId {
   readonly kernel: Kernel;
   readonly bus: Bus;
-  readonly seed: number;
+  /** Of the boot ids alone; on a real broker each run must have its own, or the second one's telemetry looks replayed. */
+  readonly bootSeed: number;
   readonly links: readonly NodeLink[];
   readonly jobs: readonly JobFactory[];
   readonly limits?: Limits;
@@ -66,7 +67,7 @@ export class AgentNode {
     this.options = options;
     this.kernel = options.kernel;
     this.id = { site: options.site, node: options.node };
-    this.random = new Random(options.seed, `boot ${options.site}/${options.node}`);
+    this.random = new Random(options.bootSeed, `boot ${options.site}/${options.node}`);
   }
 
   get running(): boolean {

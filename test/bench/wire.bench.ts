@@ -1,12 +1,7 @@
 /** How fast frames are read: the headers of each, and the parsers a responder calls on the few that matter. */
 
 import { internetChecksum } from '../../agent/wire/checksum.js';
-import {
-  emitEthernet,
-  ethernetLength,
-  etherTypeIpv4,
-  parseEthernet,
-} from '../../agent/wire/ethernet.js';
+import { emitEthernet, ethernetLength, etherTypeIpv4, parseEthernet } from '../../agent/wire/ethernet.js';
 import { Headers } from '../../agent/wire/headers.js';
 import { emitIpv4, ipv4HeaderLength, parseIpv4, protocolTcp } from '../../agent/wire/ipv4.js';
 import { emitTcp, parseTcp, tcpLength } from '../../agent/wire/tcp.js';

@@ -132,9 +132,15 @@ async function rejection(work: Promise<unknown>): Promise<Error> {
   throw new Error('expected a rejection');
 }
 
-/** Lets `condition` come true, one turn of the event loop after another. */
+const turn = () => new Promise(done => setImmediate(done));
+
+/** Lets `condition` come true, one turn of the event loop after another; gives up when it clearly never will. */
 async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise(done => setImmediate(done));
+  const giveUpAt = performance.now() + 30_000;
+  while (!condition()) {
+    if (performance.now() > giveUpAt) throw new Error(`never came true: ${condition}`);
+    await turn();
+  }
 }
 
 /** The broker's own end of a connection closes a little after the client's. */
@@ -146,8 +152,6 @@ async function counted(
   await until(() => broker.counters.get(name) >= count);
   assert.is(broker.counters.get(name), count);
 }
-
-const turn = () => new Promise(done => setImmediate(done));
 
 test('PUBACK goes out only after ingest resolved, with many publishes in flight and in their order', async () => {
   const committed = gate();
@@ -683,30 +687,37 @@ test('WebSocket clients offer mqtt, and web pages of elsewhere are refused', asy
   });
 });
 
-test('closing waits for what ingest has under way, wills included', async () => {
-  const committed = gate();
-  const ingested: string[] = [];
-  const broker = await openBroker({
-    port: 0,
-    ingest: ({ topic }) => {
-      ingested.push(topic);
-      return committed.promise;
-    },
-  });
-  const raw = new RawClient(broker.url);
-  await raw.connect('gw-1', { will: { topic: 'will', payload: Buffer.from('lost'), qos: 0, retain: false } });
-  raw.publish(1);
-  await until(() => ingested.length === 1);
-  let closed = false;
-  const closing = broker.close().then(() => {
-    closed = true;
-  });
-  await raw.closed;
-  for (let i = 0; i < 20; i++) await turn();
-  assert.equal(ingested, ['a', 'will']);
-  assert.not(closed);
-  committed.open();
-  await closing;
-});
+test('closing waits for what ingest has under way, wills included, and leaves no will behind to be published again', () =>
+  inDirectory(async directory => {
+    const committed = gate();
+    const ingested: string[] = [];
+    const broker = await openBroker({
+      directory,
+      port: 0,
+      ingest: ({ topic }) => {
+        ingested.push(topic);
+        return committed.promise;
+      },
+    });
+    const raw = new RawClient(broker.url);
+    await raw.connect('gw-1', {
+      will: { topic: 'will', payload: Buffer.from('lost'), qos: 0, retain: false },
+    });
+    raw.publish(1);
+    await until(() => ingested.length === 1);
+    let closed = false;
+    const closing = broker.close().then(() => {
+      closed = true;
+    });
+    await raw.closed;
+    for (let i = 0; i < 20; i++) await turn();
+    assert.equal(ingested, ['a', 'will']);
+    assert.not(closed);
+    committed.open();
+    await closing;
+    const database = await openDatabase(directory);
+    assert.equal(await database.keys({ gte: 'will:', lt: 'will;' }), []);
+    await database.close();
+  }));
 
 test.run();

@@ -2,12 +2,9 @@
  * The promise of the coordinator, held against `kill -9`: what was acknowledged is there, once.
  */
 
-import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { connect, type MqttClient } from 'mqtt';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -16,52 +13,12 @@ import { Random } from '../../agent/core/random.js';
 import { encodeCbor } from '../../agent/message/cbor.js';
 import { listRules } from '../../host-sim/cli/rule.js';
 import { openStore } from '../../host-sim/coordinator/store.js';
+import { freePort, Process } from '../support/process.js';
 
-const kith = fileURLToPath(new URL('../../host-sim/cli/kith.ts', import.meta.url));
 const kills = 8;
 const nodes = 4;
 /** Not yet acknowledged at a time, per node. */
 const window = 50;
-
-class Process {
-  private child: ChildProcess | undefined;
-  private readonly directory: string;
-  private readonly port: number;
-
-  constructor(directory: string, port: number) {
-    this.directory = directory;
-    this.port = port;
-  }
-
-  async start(): Promise<void> {
-    const ports = ['--port', String(this.port), '--ws-port', '0'];
-    const child = spawn(
-      process.execPath,
-      ['--import', 'tsx', kith, 'coordinator', '--data', this.directory, ...ports],
-      {
-        stdio: ['ignore', 'pipe', 'inherit'],
-      },
-    );
-    this.child = child;
-    let said = '';
-    await new Promise<void>((resolve, reject) => {
-      child.stdout?.on('data', chunk => {
-        said += chunk;
-        if (said.includes('Ctrl-C')) resolve();
-      });
-      child.once('exit', code => reject(new Error(`the coordinator exited with ${code}: ${said}`)));
-    });
-  }
-  async kill(signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null> {
-    const { child } = this;
-    if (!child || child.exitCode !== null) return null;
-    const gone = new Promise<number | null>(resolve => child.once('exit', resolve));
-    child.removeAllListeners('exit');
-    child.once('exit', () => {});
-    child.kill(signal);
-    return gone;
-  }
-}
 
 /** A node that publishes telemetry for as long as it may, over every broken connection, and remembers what was acknowledged. */
 class Publisher {
@@ -145,14 +102,15 @@ test('killed eight times under load, the coordinator has everything it acknowled
   const seed = Date.now() % 1_000_000;
   console.log(`seed ${seed}`);
   const random = new Random(seed, 'kills');
-  const coordinator = new Process(directory, port);
-  await coordinator.start();
+  const start = () =>
+    Process.kith(['coordinator', '--data', directory, '--port', String(port), '--ws-port', '0']);
+  let coordinator = await start();
   const publishers = Array.from({ length: nodes }, (_, i) => new Publisher(`gw-${i + 1}`, url));
   for (const publisher of publishers) publisher.start();
   for (let i = 0; i < kills; i++) {
     await new Promise(resolve => setTimeout(resolve, 150 + random.below(700)));
     await coordinator.kill('SIGKILL');
-    await coordinator.start();
+    coordinator = await start();
   }
   await Promise.all(publishers.map(publisher => publisher.finish()));
   const rules = await listRules(url, undefined);
@@ -187,13 +145,5 @@ test('killed eight times under load, the coordinator has everything it acknowled
   assert.ok(acknowledged > 1000, `expected a load worth the name, got ${acknowledged}`);
   await rm(directory, { recursive: true });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise(resolve => server.close(resolve));
-  return (address as { port: number }).port;
-}
 
 test.run();

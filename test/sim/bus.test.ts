@@ -177,4 +177,20 @@ test('a client that comes back under its name ends its old connection, whose wil
   assert.is(bus.counters.get('wills'), 1);
 });
 
+test('a client that vanished and is back before it was missed is lost once only', () => {
+  const { bus, pass } = broker();
+  const first = client(bus, 'agent', say('state', 'lost'));
+  pass(100);
+  first.connection.subscribe({ filter: 'a', qos: 1 });
+  pass(100);
+  first.connection.abort();
+  pass(500);
+  const second = client(bus, 'agent', say('state', 'lost'));
+  pass(5000);
+  second.connection.publish(say('a', 'still here'));
+  pass(100);
+  assert.equal(second.log, ['up true', 'a=still here']);
+  assert.is(bus.counters.get('wills'), 1);
+});
+
 test.run();

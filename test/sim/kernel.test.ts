@@ -80,6 +80,31 @@ test('cancelled events do not pile up: a timer moved a million times leaves the 
   assert.ok(kernel.footprint < 5000, `${kernel.footprint} slots`);
 });
 
+test('after most of many events were cancelled at once the rest still fire in order', () => {
+  const random = new Random(5, 'mass cancel');
+  for (let round = 0; round < 50; round++) {
+    const kernel = new Kernel();
+    const fired: number[] = [];
+    const actor = { fire: (_now: number, at: number) => fired.push(at) };
+    const expected: number[] = [];
+    const handles: EventHandle[] = [];
+    for (let i = 0; i < 300; i++) {
+      const at = random.below(1000);
+      const handle = kernel.schedule(at, actor, at);
+      if (random.chance(0.7)) handles.push(handle);
+      else expected.push(at);
+    }
+    for (const handle of handles) assert.ok(kernel.cancel(handle));
+    assert.is(kernel.pending, expected.length);
+    kernel.run(1000);
+    assert.equal(
+      fired,
+      expected.sort((a, b) => a - b),
+      `round ${round} of seed 5`,
+    );
+  }
+});
+
 test('random schedules, cancels and runs agree with a plain sorted list', () => {
   for (let seed = 1; seed <= 40; seed++) {
     const random = new Random(seed, 'kernel model');

@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { readUint16, readUint32, writeUint16, writeUint32 } from '../../agent/core/bytes.js';
 import { Random } from '../../agent/core/random.js';
 import {
   addToSum,
@@ -8,7 +9,6 @@ import {
   updateChecksum16,
   updateChecksum32,
 } from '../../agent/wire/checksum.js';
-import { readUint16, readUint32, writeUint16, writeUint32 } from '../../agent/core/bytes.js';
 import { bytesOf } from './vectors.js';
 
 test("RFC 1071 §3's example sums to ddf2", () => {
@@ -45,7 +45,10 @@ test('a sum may be continued from chunk to chunk at any even offset', () => {
 });
 
 test('the pseudo-header of IPv6 covers a length of more than 16 bits (RFC 8200 §8.1)', () => {
-  const pseudoHeader = { srcAddress: new Uint8Array(16).fill(0x20), dstAddress: new Uint8Array(16).fill(0x31) };
+  const pseudoHeader = {
+    srcAddress: new Uint8Array(16).fill(0x20),
+    dstAddress: new Uint8Array(16).fill(0x31),
+  };
   const segment = new Uint8Array(70_000).fill(7);
   const all = new Uint8Array(40 + segment.length);
   all.set(pseudoHeader.srcAddress, 0);

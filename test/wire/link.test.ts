@@ -1,32 +1,15 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { writeBytes } from '../../agent/core/bytes.js';
 import { formatMac } from '../../agent/wire/address.js';
-import {
-  type Ethernet,
-  emitEthernet,
-  ethernetLength,
-  etherTypeArp,
-  etherTypePppoeSession,
-  parseEthernet,
-} from '../../agent/wire/ethernet.js';
+import { etherTypeArp, etherTypePppoeSession, parseEthernet } from '../../agent/wire/ethernet.js';
 import { maxVlanTags, tpidCustomer, tpidService } from '../../agent/wire/vlan.js';
-import { bytesOf, type Codec, checkCodec, frames, patched, refusal } from './vectors.js';
-
-const codec: Codec<Ethernet> = {
-  parse: parseEthernet,
-  emit(ethernet, out, at) {
-    const payloadAt = at + ethernetLength(ethernet);
-    const end = writeBytes(out, payloadAt, ethernet.payload);
-    assert.is(emitEthernet(ethernet, ethernet.payload.length, out, at), payloadAt);
-    return end;
-  },
-};
+import { ethernetCodec } from './codecs.js';
+import { bytesOf, checkCodec, frames, patched, refusal } from './vectors.js';
 
 const macs = '020000000002 020000000001';
 
 test('an untagged frame keeps its MACs, type and whole payload (arp-who-has.pcap, frame 2)', () => {
-  const ethernet = checkCodec(codec, frames.arpReply, 14);
+  const ethernet = checkCodec(ethernetCodec, frames.arpReply, 14);
   assert.is(formatMac(ethernet.dstMac), '78:31:c1:c6:3f:c2');
   assert.is(formatMac(ethernet.srcMac), 'f8:ed:a5:c0:a4:f1');
   assert.is(ethernet.etherType, etherTypeArp);
@@ -35,7 +18,7 @@ test('an untagged frame keeps its MACs, type and whole payload (arp-who-has.pcap
 });
 
 test('stacked tags are listed from the outside in (pppoe-over-qinq.pcap, frame 1)', () => {
-  const ethernet = checkCodec(codec, frames.qinqSyn, 22);
+  const ethernet = checkCodec(ethernetCodec, frames.qinqSyn, 22);
   assert.equal(ethernet.tags, [
     { tpid: tpidCustomer, priority: 0, dropEligible: false, vlanId: 3704 },
     { tpid: tpidCustomer, priority: 0, dropEligible: false, vlanId: 2474 },
@@ -45,7 +28,7 @@ test('stacked tags are listed from the outside in (pppoe-over-qinq.pcap, frame 1
 
 test('priority, drop eligibility and the service tag of 802.1ad are kept', () => {
   const vector = bytesOf(`${macs} 88a8 b064 8100 e000 0806 00`);
-  assert.equal(checkCodec(codec, vector, 22).tags, [
+  assert.equal(checkCodec(ethernetCodec, vector, 22).tags, [
     { tpid: tpidService, priority: 5, dropEligible: true, vlanId: 100 },
     { tpid: tpidCustomer, priority: 7, dropEligible: false, vlanId: 0 },
   ]);
@@ -57,19 +40,22 @@ test('the length form cuts the padding off and refuses a payload that is too sho
     0180c2000000 020000000001 0026
     42 42 03                                  # LLC: spanning tree
     0000 00 00 00 8000020000000001 00000000 8000020000000001 8001 0000 1400 0200 0f00`);
-  assert.is(checkCodec(codec, bpdu).etherType, 38);
+  assert.is(checkCodec(ethernetCodec, bpdu).etherType, 38);
   const padded = parseEthernet(bytesOf(`${macs} 0003 424203 00000000`), 0, 21);
   assert.ok(padded.ok && padded.value.payload.length === 3);
-  assert.is(refusal(codec, bytesOf(`${macs} 05dc 424203`)), 'truncated');
+  assert.is(refusal(ethernetCodec, bytesOf(`${macs} 05dc 424203`)), 'truncated');
 });
 
 test('numbers between length and type, reserved identifiers and a pile of tags are refused', () => {
-  assert.is(refusal(codec, bytesOf(`${macs} 05dd 00`)), 'bad-type');
-  assert.is(refusal(codec, bytesOf(`${macs} 05ff 00`)), 'bad-type');
-  assert.is(refusal(codec, bytesOf(`${macs} 0600`)), 'ok');
-  assert.is(refusal(codec, patched(frames.qinqSyn, 18, 0x0f, 0xff)), 'bad-value');
-  assert.is(refusal(codec, bytesOf(`${macs} ${'8100 0001 '.repeat(maxVlanTags)} 0806`)), 'ok');
-  assert.is(refusal(codec, bytesOf(`${macs} ${'8100 0001 '.repeat(maxVlanTags + 1)} 0806`)), 'too-many');
+  assert.is(refusal(ethernetCodec, bytesOf(`${macs} 05dd 00`)), 'bad-type');
+  assert.is(refusal(ethernetCodec, bytesOf(`${macs} 05ff 00`)), 'bad-type');
+  assert.is(refusal(ethernetCodec, bytesOf(`${macs} 0600`)), 'ok');
+  assert.is(refusal(ethernetCodec, patched(frames.qinqSyn, 18, 0x0f, 0xff)), 'bad-value');
+  assert.is(refusal(ethernetCodec, bytesOf(`${macs} ${'8100 0001 '.repeat(maxVlanTags)} 0806`)), 'ok');
+  assert.is(
+    refusal(ethernetCodec, bytesOf(`${macs} ${'8100 0001 '.repeat(maxVlanTags + 1)} 0806`)),
+    'too-many',
+  );
 });
 
 test.run();

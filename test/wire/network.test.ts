@@ -1,14 +1,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { writeBytes } from '../../agent/core/bytes.js';
 import { formatAddress } from '../../agent/wire/address.js';
 import { internetChecksum } from '../../agent/wire/checksum.js';
-import { emitIcmp, type Icmp, icmpLength, icmpType, parseIcmp } from '../../agent/wire/icmp.js';
-import { emitIcmpv6, icmpv6Type, parseIcmpv6 } from '../../agent/wire/icmpv6.js';
+import { icmpType } from '../../agent/wire/icmp.js';
+import { icmpv6Type, parseIcmpv6 } from '../../agent/wire/icmpv6.js';
 import {
   emitIpv4,
-  type Ipv4,
-  ipv4HeaderLength,
   parseIpv4,
   protocolIcmpv6,
   protocolIgmp,
@@ -22,53 +19,12 @@ import {
   extensionFragment,
   extensionHopByHop,
   extensionRouting,
-  type Ipv6,
-  ipv6HeaderLength,
   maxIpv6Extensions,
   parseIpv6,
   protocolNoNextHeader,
 } from '../../agent/wire/ipv6.js';
-import { bytesOf, type Codec, checkCodec, frames, patched, refusal } from './vectors.js';
-
-const ipv4Codec: Codec<Ipv4> = {
-  parse: parseIpv4,
-  emit(ipv4, out, at) {
-    const payloadAt = at + ipv4HeaderLength(ipv4);
-    const end = writeBytes(out, payloadAt, ipv4.payload);
-    assert.is(emitIpv4(ipv4, ipv4.payload.length, out, at), payloadAt);
-    return end;
-  },
-};
-
-const ipv6Codec: Codec<Ipv6> = {
-  parse: parseIpv6,
-  emit(ipv6, out, at) {
-    const payloadAt = at + ipv6HeaderLength(ipv6);
-    const end = writeBytes(out, payloadAt, ipv6.payload);
-    assert.is(emitIpv6(ipv6, ipv6.payload.length, out, at), payloadAt);
-    return end;
-  },
-};
-
-const icmpCodec: Codec<Icmp> = {
-  parse: parseIcmp,
-  emit(icmp, out, at) {
-    const end = writeBytes(out, at + icmpLength, icmp.payload);
-    assert.is(emitIcmp(icmp, icmp.payload.length, out, at), at + icmpLength);
-    return end;
-  },
-};
-
-function icmpv6Codec(ipv6: Ipv6): Codec<Icmp> {
-  return {
-    parse: (bytes, start, end) => parseIcmpv6(bytes, start, end, ipv6),
-    emit(icmp, out, at) {
-      const end = writeBytes(out, at + icmpLength, icmp.payload);
-      assert.is(emitIcmpv6(icmp, icmp.payload.length, ipv6, out, at), at + icmpLength);
-      return end;
-    },
-  };
-}
+import { icmpCodec, icmpv6Codec, ipv4Codec, ipv6Codec } from './codecs.js';
+import { bytesOf, checkCodec, frames, patched, refusal } from './vectors.js';
 
 const addresses4 = 'c0000201 c0000202';
 const addresses6 = '20010db8000000000000000000000001 20010db8000000000000000000000002';
@@ -115,7 +71,9 @@ test('IPv4 options that are no multiple of four are padded with End of Option Li
 });
 
 test('Ethernet padding never becomes IPv4 payload', () => {
-  const packet = bytesOf(`45 00 001f 1234 0000 40 11 e496 ${addresses4} c000 0035 000b dc34 6b6974 000000000000`);
+  const packet = bytesOf(
+    `45 00 001f 1234 0000 40 11 e496 ${addresses4} c000 0035 000b dc34 6b6974 000000000000`,
+  );
   const ipv4 = parseIpv4(packet, 0, packet.length);
   assert.ok(ipv4.ok && ipv4.value.payload.length === 11);
 });
@@ -128,7 +86,10 @@ test('fragments keep identification, flags and an offset in bytes', () => {
   );
   assert.is(first.moreFragments, true);
   assert.is(first.fragmentOffset, 0);
-  const last = checkCodec(ipv4Codec, bytesOf(`45 00 001c 1234 0002 40 11 e497 ${addresses4} 1112131415161718`));
+  const last = checkCodec(
+    ipv4Codec,
+    bytesOf(`45 00 001c 1234 0002 40 11 e497 ${addresses4} 1112131415161718`),
+  );
   assert.is(last.moreFragments, false);
   assert.is(last.fragmentOffset, 16);
   assert.is(last.identification, 0x1234);
@@ -257,8 +218,14 @@ test('IPv6 chains that contradict themselves are refused, each with its reason',
     'bad-option',
     'hop-by-hop options that do not stand first',
   );
-  assert.is(refusal(ipv6Codec, bytesOf(`${header('000d', '2c')} 11 00 0001 00000001 0102030405`)), 'bad-length');
-  assert.is(refusal(ipv6Codec, bytesOf(`${header('0010', '2c')} 11 00 fff8 00000001 0102030405060708`)), 'bad-length');
+  assert.is(
+    refusal(ipv6Codec, bytesOf(`${header('000d', '2c')} 11 00 0001 00000001 0102030405`)),
+    'bad-length',
+  );
+  assert.is(
+    refusal(ipv6Codec, bytesOf(`${header('0010', '2c')} 11 00 fff8 00000001 0102030405060708`)),
+    'bad-length',
+  );
 });
 
 test('a chain of eight extension headers parses and one of nine is refused', () => {
@@ -281,18 +248,27 @@ test('an IPv6 packet longer than its length field can say is a programming error
 test('ICMP messages of every kind parse, mirror and fail on a flipped bit', () => {
   // Made for this test, checksums confirmed with tshark.
   const quoted = `4500001c 12340000 4011e499 ${addresses4} c000003500080000`;
-  const vectors: [number, number, number, string][] = [
+  const vectors: [type: number, code: number, rest: number, text: string][] = [
     [icmpType.echo, 0, 0x12340001, '08 00 05f9 1234 0001 6b697468'],
     [icmpType.destinationUnreachable, 4, 1492, `03 04 36ea 0000 05d4 ${quoted}`],
-    [icmpType.redirect, 1, 0xc00002fe, `05 01 77ae c00002fe 4500001c 12340000 4006e4a4 ${addresses4} c000005000000001`],
+    [
+      icmpType.redirect,
+      1,
+      0xc00002fe,
+      `05 01 77ae c00002fe 4500001c 12340000 4006e4a4 ${addresses4} c000005000000001`,
+    ],
     [icmpType.parameterProblem, 0, 0x14000000, `0c 00 1fc2 14000000 ${quoted}`],
     [icmpType.timestamp, 0, 0x00010002, '0d 00 f2fb 0001 0002 00000001 00000000 00000000'],
   ];
   for (const [type, code, rest, text] of vectors) {
     const vector = bytesOf(text);
-    const icmp = checkCodec(icmpCodec, vector);
+    // Cut zeros at the end leave a checksum intact: only what is too short for its type is refused for certain.
+    const icmp = checkCodec(icmpCodec, vector, type === icmpType.echo ? vector.length : 20);
     assert.equal([icmp.type, icmp.code, icmp.rest], [type, code, rest]);
-    assert.is(refusal(icmpCodec, patched(vector, vector.length - 1, vector[vector.length - 1] ^ 1)), 'bad-checksum');
+    assert.is(
+      refusal(icmpCodec, patched(vector, vector.length - 1, vector[vector.length - 1] ^ 1)),
+      'bad-checksum',
+    );
   }
 });
 
@@ -313,7 +289,7 @@ test('an ICMPv6 echo is verified against its IPv6 header (icmp6-ping.pcap, frame
   assert.equal([echo.type, echo.code, echo.rest], [icmpv6Type.echoRequest, 0, 0x00010003]);
   assert.is(echo.payload.length, 32);
   assert.is(refusal(codec, patched(vector, 8, 0)), 'bad-checksum');
-  const elsewhere = icmpv6Codec({ ...ipv6.value, hopLimit: 1, srcAddress: new Uint8Array(16) });
+  const elsewhere = icmpv6Codec({ ...ipv6.value, srcAddress: new Uint8Array(16) });
   assert.is(refusal(elsewhere, vector), 'bad-checksum');
   assert.is(parseIcmpv6(patched(vector, 8, 0), 0, vector.length).ok, true, 'no pseudo-header, no check');
 });

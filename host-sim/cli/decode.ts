@@ -1,0 +1,57 @@
+/** `kith decode`: the frames of a capture file as text or as JSON, one frame after the other as they are read. */
+
+import { createReadStream } from 'node:fs';
+import { dissect } from '../capture/dissect.js';
+import { type CapturedFrame, CaptureReader, type CaptureTime } from '../capture/pcap.js';
+import { frameJson, frameLine, frameLines } from '../capture/present.js';
+
+export interface DecodeOptions {
+  /** One JSON object a line; otherwise text. */
+  readonly json: boolean;
+  /** Text with every field, on many lines. */
+  readonly verbose: boolean;
+  /** Verify checksums of TCP and UDP. */
+  readonly checksums: boolean;
+}
+
+/**
+ * Writes the frames of the capture at `path`, `-` for standard input, line by line to `out`. Throws an Error that says
+ * what was expected if the file cannot be read, is no capture or is cut off; the frames before that are written first.
+ */
+export async function decode(
+  path: string,
+  options: DecodeOptions,
+  out: (line: string) => Promise<void> | void,
+): Promise<void> {
+  const name = path === '-' ? 'standard input' : path;
+  const reader = new CaptureReader(name);
+  let start: CaptureTime | undefined;
+  const write = async (frame: CapturedFrame) => {
+    const { originalLength } = frame;
+    const dissection = dissect(frame.bytes, frame.linkType, {
+      verifyChecksums: options.checksums,
+      originalLength,
+    });
+    start ??= frame.time;
+    if (options.json) return out(frameJson(frame, dissection));
+    if (!options.verbose) return out(frameLine(frame, dissection, start));
+    for (const line of frameLines(frame, dissection)) await out(line);
+  };
+  for await (const chunk of chunks(path, name)) {
+    reader.push(chunk);
+    for (let frame = reader.next(); frame; frame = reader.next()) await write(frame);
+  }
+  reader.end();
+}
+
+async function* chunks(path: string, name: string): AsyncGenerator<Uint8Array> {
+  const stream = path === '-' ? process.stdin : createReadStream(path);
+  try {
+    yield* stream;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') throw new Error(`${name}: no such file: expected a pcap or pcapng capture`);
+    if (code === 'EISDIR') throw new Error(`${name}: is a directory: expected a pcap or pcapng capture`);
+    throw new Error(`${name}: cannot be read: ${message}`);
+  }
+}

@@ -1,0 +1,98 @@
+/** Child processes for tests: started, waited for until they say they are ready, and ended by their id. */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
+
+const kith = fileURLToPath(new URL('../../host-sim/cli/kith.ts', import.meta.url));
+
+export class Process {
+  /** All it printed, standard output and error. */
+  output = '';
+  readonly ended: Promise<number | null>;
+  private readonly child: ChildProcess;
+
+  private constructor(program: string, args: readonly string[], input?: string | Uint8Array) {
+    this.child = spawn(program, args, { stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
+    this.child.stdin?.end(input);
+    for (const stream of [this.child.stdout, this.child.stderr])
+      stream?.on('data', chunk => {
+        this.output += chunk;
+      });
+    this.ended = new Promise((resolve, reject) => {
+      this.child.on('close', resolve);
+      this.child.on('error', reject);
+    });
+  }
+
+  /** Starts a program; resolves once its output matches `ready`, rejects with the output if it ends before. */
+  static async start(program: string, args: readonly string[], ready: RegExp): Promise<Process> {
+    const process = new Process(program, args);
+    await process.says(ready);
+    return process;
+  }
+
+  static kith(args: readonly string[], ready = /Ctrl-C stops/): Promise<Process> {
+    return Process.start(process.execPath, ['--import', 'tsx', kith, ...args], ready);
+  }
+
+  /** Runs a `kith` command to its end. */
+  static async runKith(
+    args: readonly string[],
+    input?: string,
+  ): Promise<{ code: number | null; output: string }> {
+    const run = new Process(process.execPath, ['--import', 'tsx', kith, ...args], input);
+    return { code: await run.ended, output: run.output };
+  }
+
+  static async run(
+    program: string,
+    args: readonly string[],
+  ): Promise<{ code: number | null; output: string }> {
+    const run = new Process(program, args);
+    return { code: await run.ended, output: run.output };
+  }
+
+  /** Resolves when the output matches; rejects if the process ends first. */
+  says(pattern: RegExp): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const look = () => {
+        if (pattern.test(this.output)) resolve();
+      };
+      this.child.stdout?.on('data', look);
+      this.child.stderr?.on('data', look);
+      this.ended.then(
+        code => reject(new Error(`ended with ${code} before saying ${pattern}: ${this.output}`)),
+        reject,
+      );
+      look();
+    });
+  }
+
+  /** Ends it; resolves to its exit code, `null` if the signal ended it. */
+  kill(signal: NodeJS.Signals): Promise<number | null> {
+    this.child.kill(signal);
+    return this.ended;
+  }
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise(resolve => server.close(resolve));
+  return port;
+}
+
+/** Resolves when `condition` holds; rejects, saying what was awaited, after `limitMs`. */
+export async function eventually(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  limitMs = 20_000,
+): Promise<void> {
+  const endAt = Date.now() + limitMs;
+  while (!(await condition())) {
+    if (Date.now() > endAt) throw new Error(`expected ${what} within ${limitMs / 1000} s`);
+    await new Promise(resolve => setTimeout(resolve, 25));
+  }
+}
