@@ -678,7 +678,9 @@ function writeNumber(writer: Writer, value: number, length: 1 | 2 | 4): void {
 }
 
 function writeData(writer: Writer, data: Uint8Array): void {
-  writeBytes(writer.bytes, grow(writer, data.length), data);
+  // First the room: growing replaces the bytes.
+  const from = grow(writer, data.length);
+  writeBytes(writer.bytes, from, data);
 }
 
 function writeString(writer: Writer, data: Uint8Array): void {

@@ -125,7 +125,7 @@ const entryLength = 2 + ipv4Length;
 const nodeNameLength = nameLength + 3;
 const letterA = 65;
 const blank = 32;
-const wildcard = 42;
+const wildcard = '*\0\0\0\0\0\0\0\0\0\0\0\0\0\0';
 
 /** Reads a message from `bytes[start, end)`, all of it. Redirections are refused. Arrays are views into `bytes`. */
 export function parseNbns(bytes: Uint8Array, start: number, end: number): Result<Nbns, Reason> {
@@ -327,12 +327,9 @@ function encodeName({ name, suffix, scope }: NbnsName): string {
 
 /** The wildcard is filled up with zeros (RFC 1002 §4.2.18), every other name with blanks. */
 function nameText(bytes: Uint8Array): string {
-  let end = nameLength;
-  const filler = bytes[0] === wildcard && bytes[1] === 0 ? 0 : blank;
-  while (end > 0 && bytes[end - 1] === filler) end--;
   let text = '';
-  for (let i = 0; i < end; i++) text += String.fromCharCode(bytes[i]);
-  return text;
+  for (let i = 0; i < nameLength; i++) text += String.fromCharCode(bytes[i]);
+  return text === wildcard ? '*' : text.replace(/ +$/, '');
 }
 
 function nameBytes(name: string): Uint8Array {

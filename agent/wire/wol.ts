@@ -9,7 +9,7 @@
 
 import { writeBytes, writeUint8 } from '../core/bytes.js';
 import { fail, ok, type Result } from '../core/result.js';
-import { macLength } from './address.js';
+import { formatMac, macLength } from './address.js';
 import type { Reason } from './reason.js';
 
 /** The EtherType etherwake and the network cards' own tools use; not assigned by the IEEE. */
@@ -22,7 +22,7 @@ const repetitions = 16;
 const magicLength = synchronisationLength + repetitions * macLength;
 
 export interface WakeOnLan {
-  /** The sleeper's own MAC, never a group address. */
+  /** The sleeper's own MAC, or whatever its network card listens for; not broadcast. */
   readonly targetMac: Uint8Array;
   /** SecureOn: 4 bytes (written like an IPv4 address) or 6 (like a MAC); empty without one. */
   readonly password: Uint8Array;
@@ -54,8 +54,8 @@ export function wakeOnLanLength(wake: WakeOnLan): number {
 /** Writes the magic packet alone at `at`; returns the offset after it. Throws for a MAC or password of another size. */
 export function emitWakeOnLan(wake: WakeOnLan, out: Uint8Array, at: number): number {
   const { targetMac, password } = wake;
-  if (targetMac.length !== macLength || (targetMac[0] & 1) !== 0)
-    throw new Error('targetMac: expected 6 bytes of one station, got another size or a group address');
+  if (targetMac.length !== macLength || allOnes(targetMac, 0))
+    throw new Error(`targetMac: expected 6 bytes, not all ff, got ${formatMac(targetMac)}`);
   if (password.length !== 0 && password.length !== 4 && password.length !== 6)
     throw new Error(`password: expected 0, 4 or 6 bytes, got ${password.length}`);
   for (let i = 0; i < synchronisationLength; i++) at = writeUint8(out, at, 0xff);
@@ -63,12 +63,17 @@ export function emitWakeOnLan(wake: WakeOnLan, out: Uint8Array, at: number): num
   return writeBytes(out, at, password);
 }
 
-/** Whether synchronisation and sixteen equal MACs of one station begin at `at`. A run of ff is no MAC of a station. */
+/** Whether synchronisation and sixteen equal MACs begin at `at`. In a run of ff nothing is a MAC yet. */
 function isMagic(bytes: Uint8Array, at: number): boolean {
-  for (let i = 0; i < synchronisationLength; i++) if (bytes[at + i] !== 0xff) return false;
   const macAt = at + synchronisationLength;
-  if ((bytes[macAt] & 1) !== 0) return false;
+  if (!allOnes(bytes, at) || allOnes(bytes, macAt)) return false;
   for (let i = macLength; i < repetitions * macLength; i++)
     if (bytes[macAt + i] !== bytes[macAt + i - macLength]) return false;
+  return true;
+}
+
+/** Six bytes of ff: the synchronisation, or the broadcast address. */
+function allOnes(bytes: Uint8Array, at: number): boolean {
+  for (let i = at; i < at + synchronisationLength; i++) if (bytes[i] !== 0xff) return false;
   return true;
 }

@@ -3,7 +3,8 @@
  *
  * The next protocol is chosen by link type, EtherType, protocol number and well-known UDP port; what no parser here
  * knows is a layer `data`. It stops at the first layer a parser refuses. VLAN tags are layers of their own; a message
- * of Neighbor Discovery or MLD is a layer `ndp` or `mld` after its `icmpv6`. Packets quoted in ICMP errors, fragments
+ * of Neighbor Discovery or MLD is a layer `ndp` or `mld` after its `icmpv6`; a DHCPv6 message that a relay agent passes
+ * on is a layer after the relay agent's. Packets quoted in ICMP errors, fragments
  * and the inside of encrypted payloads are data.
  *
  * Of a frame that the capture cut short, headers are shown as far as they were captured; the first message that is not
@@ -17,6 +18,7 @@ import { parseCcp } from '../../agent/wire/ccp.js';
 import { parseChap } from '../../agent/wire/chap.js';
 import type { PseudoHeader } from '../../agent/wire/checksum.js';
 import { dhcpClientPort, dhcpServerPort, parseDhcp } from '../../agent/wire/dhcp.js';
+import { dhcpv6ClientPort, dhcpv6ServerPort, parseDhcpv6 } from '../../agent/wire/dhcpv6.js';
 import { dnsPort, mdnsPort, parseDns } from '../../agent/wire/dns.js';
 import {
   etherTypeArp,
@@ -264,7 +266,13 @@ const parsers: { readonly [name in Name]: Parser } = {
     return ok({ layers: [{ name: 'udp', ...header }], next: { name, bytes: payload } });
   },
   dhcp: bytes => message('dhcp', parseDhcp(bytes, 0, bytes.length)),
-  dhcpv6: (bytes, walk) => parsers.data(bytes, walk), //TEMP
+  dhcpv6: bytes => {
+    const dhcpv6 = parseDhcpv6(bytes, 0, bytes.length);
+    if (!dhcpv6.ok) return dhcpv6;
+    const layers = [{ name: 'dhcpv6', ...dhcpv6.value }];
+    const relayed = dhcpv6.value.options.find(option => option.kind === 'relay-message');
+    return ok(relayed ? { layers, next: { name: 'dhcpv6', bytes: relayed.message } } : { layers });
+  },
   dns: bytes => message('dns', parseDns(bytes, 0, bytes.length)),
   mdns: bytes => message('mdns', parseDns(bytes, 0, bytes.length)),
   llmnr: bytes => message('llmnr', parseLlmnr(bytes, 0, bytes.length)),
@@ -324,8 +332,8 @@ const udpPorts: { readonly [port: number]: Name } = {
   [nbnsPort]: 'nbns',
   [dhcpServerPort]: 'dhcp',
   [dhcpClientPort]: 'dhcp',
-  [546]: 'dhcpv6',
-  [547]: 'dhcpv6',
+  [dhcpv6ClientPort]: 'dhcpv6',
+  [dhcpv6ServerPort]: 'dhcpv6',
   [ssdpPort]: 'ssdp',
   [wakeOnLanEchoPort]: 'wol',
   [wakeOnLanPort]: 'wol',

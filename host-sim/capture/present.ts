@@ -6,6 +6,7 @@
 
 import { formatHex } from '../../agent/core/bytes.js';
 import { formatAddress, formatMac, ipv4Length, ipv6Length, macLength } from '../../agent/wire/address.js';
+import { pppoeCode } from '../../agent/wire/pppoe.js';
 import { tcpFlagNames } from '../../agent/wire/tcp.js';
 import type { Dissection, Layer } from './dissect.js';
 import type { CapturedFrame, CaptureTime } from './pcap.js';
@@ -113,6 +114,14 @@ function summary(name: string, { name: _, ...fields }: Fields): string {
     case 'ipv4':
     case 'ipv6':
       return `${text('srcAddress')} → ${text('dstAddress')}`;
+    case 'pppoe': {
+      if (fields['code'] === pppoeCode.session) return `pppoe ${text('sessionId')}`;
+      const code = Object.entries(pppoeCode).find(([, value]) => value === fields['code'])?.[0];
+      const tags = brief('tags', fields['tags']);
+      return ['pppoe', code ?? text('code'), ...brief('sessionId', fields['sessionId']), ...tags].join(' ');
+    }
+    case 'ppp':
+      return 'ppp';
     case 'udp':
       return `udp ${text('srcPort')} → ${text('dstPort')}`;
     case 'tcp':
@@ -125,8 +134,8 @@ function summary(name: string, { name: _, ...fields }: Fields): string {
 }
 
 /** A field in a line of text: what is plain in full, of a list the names of what it holds, or how many. */
-function brief(key: string, value: JsonValue): string[] {
-  if (value === false || value === '' || value === null) return [];
+function brief(key: string, value: JsonValue | undefined): string[] {
+  if (value === undefined || value === false || value === '' || value === null) return [];
   if (value === true) return [key];
   if (key === 'kind' && typeof value === 'string') return [value];
   if (Array.isArray(value)) {
@@ -135,7 +144,7 @@ function brief(key: string, value: JsonValue): string[] {
     const all = names.every(item => item !== undefined) ? names.join(',') : String(value.length);
     return [`${key}=${shorten(all)}`];
   }
-  if (typeof value === 'object') return [key];
+  if (typeof value === 'object') return [`${key}=${nameOf(value) ?? '…'}`];
   return [`${key}=${shorten(String(value))}`];
 }
 

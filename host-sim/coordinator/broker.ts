@@ -169,8 +169,8 @@ export class Broker {
   readonly counters = new Counters<CounterName>(counterNames);
   /** `mqtt://host:port` */
   url = '';
-  /** `ws://host:port`; empty without a WebSocket listener. */
-  wsUrl = '';
+  /** `ws://host:port`; absent without a WebSocket listener. */
+  wsUrl: string | undefined;
   private readonly limits: BrokerLimits;
   private readonly database: Database | undefined;
   private readonly persistence: Persistence;
@@ -264,15 +264,27 @@ export class Broker {
     this.wsUrl = `ws://${await this.bind(http, host, wsPort, '--ws-port')}`;
   }
 
-  /** Publishes for the coordinator itself: not handed to `ingest`. Resolves when stored and forwarded. */
-  async publish(
+  /**
+   * Publishes for the coordinator itself: not handed to `ingest`. Resolves when stored and forwarded. A caller need not
+   * wait; a failure is counted under `errors` in any case.
+   */
+  publish(
     topic: string,
     payload: Buffer | string,
     { qos = 0, retain = false }: { qos?: 0 | 1; retain?: boolean } = {},
   ): Promise<void> {
     const packet = this.packet({ topic, payload: Buffer.from(payload), qos, retain });
     forgive(this.own);
-    await this.track(this.deliver(packet, this.own, undefined));
+    const delivered = this.track(this.deliver(packet, this.own, undefined));
+    delivered.catch(() => this.counters.add('errors'));
+    return delivered;
+  }
+
+  /** The topics of the retained messages a filter matches. */
+  async retainedTopics(filter: string): Promise<string[]> {
+    const topics: string[] = [];
+    for await (const { topic } of this.persistence.createRetainedStreamCombi([filter])) topics.push(topic);
+    return topics;
   }
 
   /** Hears what is published, from now on, in this process; the function it resolves to ends that. */
@@ -284,6 +296,14 @@ export class Broker {
     };
     await new Promise<void>(done => this.mq.on(filter, hear as never, done));
     return () => this.mq.removeListener(filter, hear as never);
+  }
+
+  /** The topics of the retained messages a filter matches. */
+  async retainedTopics(filter: string): Promise<string[]> {
+    const topics: string[] = [];
+    for await (const packet of this.persistence.createRetainedStreamCombi([filter]))
+      topics.push((packet as Publication).topic);
+    return topics;
   }
 
   /** Disconnects everybody (their wills are published), waits for what is under way and closes the store. */

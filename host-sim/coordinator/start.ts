@@ -47,6 +47,7 @@ export async function startCoordinator(options: StartOptions): Promise<Running> 
     store,
     clock: Date.now,
     publish: (...all) => publish(...all),
+    ...(options.event ? { event: options.event } : {}),
   });
   let uplink: MqttSession | undefined;
   let broker: Broker | undefined;
@@ -79,6 +80,8 @@ export async function startCoordinator(options: StartOptions): Promise<Running> 
       );
     }
   } catch (error) {
+    await uplink?.close();
+    await broker?.close();
     await store.close();
     throw error;
   }

@@ -52,6 +52,7 @@ export class MqttSession {
   private retryMs = firstRetryMs;
   private timer: NodeJS.Timeout | undefined;
   private acknowledging: Promise<void> = Promise.resolve();
+  private closed: Promise<void> | undefined;
 
   constructor(options: MqttSessionOptions) {
     this.options = options;
@@ -90,12 +91,9 @@ export class MqttSession {
   }
 
   /** Orderly: what was taken in is acknowledged, what was published is sent, the will is not. */
-  async close(): Promise<void> {
-    this.closing = true;
-    clearTimeout(this.timer);
-    await this.acknowledging;
-    const { client } = this;
-    await client?.endAsync(!client.connected);
+  close(): Promise<void> {
+    this.closed ??= this.end();
+    return this.closed;
   }
 
   /** As if the machine had died: the broker publishes the will. */
@@ -104,6 +102,14 @@ export class MqttSession {
     clearTimeout(this.timer);
     this.client?.stream.destroy();
     this.client?.end(true);
+  }
+
+  private async end(): Promise<void> {
+    this.closing = true;
+    clearTimeout(this.timer);
+    await this.acknowledging;
+    const { client } = this;
+    await client?.endAsync(!client.connected);
   }
 
   private async connect(): Promise<void> {

@@ -17,7 +17,7 @@ const runMs = 200;
 
 /**
  * Operations per second of `work`, which returns how many it did and is called until each of five runs has lasted 200 ms.
- * One call should take some milliseconds at most.
+ * One call should take some milliseconds at most, and use what it computes: the compiler leaves out work nobody reads.
  */
 export function measure(name: string, unit: string, options: { goal?: number }, work: () => number): Row {
   rate(work, warmUpMs);

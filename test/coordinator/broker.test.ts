@@ -611,6 +611,7 @@ test('a subscription gets exactly the retained messages its filter matches, of a
           .of('publish')
           .slice(before)
           .map(packet => (packet as { topic: string }).topic);
+        assert.equal((await broker.retainedTopics(filter)).sort(), expected);
         assert.equal(got.sort(), expected, `seed ${seed}, filter ${filter}`);
       }
       subscriber.socket.destroy();
@@ -637,6 +638,20 @@ test('a will that cannot be removed from a full disk is counted and does not end
     await until(() => failures === 2);
   }));
 
+test('a publish of the coordinator’s own that nobody waits for may fail without ending the process', () =>
+  inDirectory(directory =>
+    withBroker({ directory }, async broker => {
+      broker['database']!.write = () => Promise.reject(new Error('No space left on device'));
+      broker.publish('a', 'x', { retain: true });
+      await counted(broker, 'errors', 1);
+      assert.match((await rejection(broker.publish('a', 'x', { retain: true }))).message, /No space left/);
+      const heard: string[] = [];
+      await broker.subscribe('b', ({ payload }) => heard.push(String(payload)));
+      await broker.publish('b', 'still here');
+      assert.equal(heard, ['still here']);
+    }),
+  ));
+
 test('a port in use is named with what to do, and so is a directory in use', () =>
   inDirectory(async directory => {
     await withBroker({ directory, wsPort: 0 }, async broker => {
@@ -655,16 +670,16 @@ test('a port in use is named with what to do, and so is a directory in use', () 
 
 test('WebSocket clients offer mqtt, and web pages of elsewhere are refused', async () => {
   await withBroker({ wsPort: 0 }, async broker => {
-    const over = await client(broker.wsUrl);
+    const over = await client(broker.wsUrl!);
     const heard: string[] = [];
     await broker.subscribe('a', ({ payload }) => heard.push(String(payload)));
     await over.publishAsync('a', 'hello', { qos: 1 });
     await over.endAsync();
     assert.equal(heard, ['hello']);
-    const { port } = new URL(broker.wsUrl);
+    const { port } = new URL(broker.wsUrl!);
     const attempt = (protocols: string[], headers: { [name: string]: string }) =>
       new Promise<string>(done => {
-        const socket = new WebSocket(broker.wsUrl, protocols, { headers });
+        const socket = new WebSocket(broker.wsUrl!, protocols, { headers });
         socket.on('open', () => {
           done(socket.protocol);
           socket.terminate();
@@ -681,7 +696,7 @@ test('WebSocket clients offer mqtt, and web pages of elsewhere are refused', asy
     assert.is(await attempt(['mqtt'], { origin: 'null' }), refused);
     assert.is(await attempt([], {}), refused);
     assert.is(broker.counters.get('refused.origin'), 3);
-    const page = await fetch(broker.wsUrl.replace('ws', 'http'));
+    const page = await fetch(broker.wsUrl!.replace('ws', 'http'));
     assert.is(page.status, 426);
     await page.text();
   });

@@ -5,7 +5,7 @@ import type { Icmpv6Carrier } from '../../agent/wire/icmpv6.js';
 import { type Ipv6, parseIpv6 } from '../../agent/wire/ipv6.js';
 import { emitNdp, infiniteLifetime, type Ndp, ndpHopLimit, ndpLength } from '../../agent/wire/ndp.js';
 import { ndpCodec } from './codecs.js';
-import { bytesOf, checkCodec, frames, patched, refusal, unwritten } from './vectors.js';
+import { bytesOf, checkCodec, frames, refusal, unwritten } from './vectors.js';
 
 /** The IPv6 packet at `offset` of a frame. */
 function packetOf(frame: Uint8Array, offset = 14): Ipv6 {

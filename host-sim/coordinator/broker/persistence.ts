@@ -40,7 +40,7 @@ export function persistenceOn(database: Database, failed: () => void): Persisten
 
 async function* retainedMessages(database: Database, patterns: string[]): AsyncGenerator<object> {
   for (const pattern of patterns) {
-    const within = levelLike(database);
+    const within = levelLike(database, retainedRange(pattern));
     yield* (aedesLevel(within) as { createRetainedStream(pattern: string): Readable }).createRetainedStream(
       pattern,
     );
