@@ -41,6 +41,9 @@ export const dnsRecordLimit = 128;
 /** Strings of a TXT or types of an NSEC record, options of an OPT record. Service announcements use up to about 30. */
 export const dnsListLimit = 64;
 
+/** Characters of all names together. Pointers make 2 bytes a name of 255; ordinary messages stay below 5,000. */
+export const dnsNamesLimit = 16_384;
+
 export const dnsOperation = { query: 0, notify: 4, update: 5 } as const;
 
 /** The types with a meaning here (IANA, DNS parameters). The data of others stays raw. */
@@ -315,7 +318,7 @@ export function parseDnsMessage(
   const additionalCount = readUint16(bytes, start + 10);
   if (questionCount > dnsQuestionLimit || answerCount + authorityCount + additionalCount > dnsRecordLimit)
     return fail('too-many');
-  const reader: Reader = { bytes, start, end, at: start + headerLength, reason: undefined };
+  const reader: Reader = { bytes, start, end, at: start + headerLength, namesLength: 0, reason: undefined };
   const questions: DnsQuestion[] = [];
   for (let i = 0; i < questionCount && !reader.reason; i++) {
     const name = readName(reader);
@@ -369,6 +372,8 @@ interface Reader {
   /** Of the message, or of the data being read. */
   end: number;
   at: number;
+  /** Characters of the names read so far. */
+  namesLength: number;
   reason: Reason | undefined;
 }
 
@@ -414,6 +419,8 @@ function readName(reader: Reader): string {
     return '.';
   }
   reader.at = result.value.next;
+  reader.namesLength += result.value.name.length;
+  if (reader.namesLength > dnsNamesLimit) refuse(reader, 'too-many');
   return result.value.name;
 }
 

@@ -182,8 +182,8 @@ class Walk {
   parse({ name, bytes }: Next): Result<Found, Reason> {
     const found = parsers[name](bytes, this);
     if (this.isCaptured(bytes) || name === 'data') return found;
-    // A header may lie within what was captured; a message, which has nothing to go on with, does not.
-    const payload = found.ok ? found.value.next?.bytes : undefined;
+    // A header may lie within what was captured. A message, also one that carries another, does not.
+    const payload = found.ok && name !== 'dhcpv6' ? found.value.next?.bytes : undefined;
     return payload && payload.byteOffset <= this.capturedEnd ? found : fail('truncated');
   }
 
@@ -238,7 +238,7 @@ const parsers: { readonly [name in Name]: Parser } = {
     return ok({ layers: [layer], next: { name: 'data', bytes: payload } });
   },
   icmpv6: (bytes, walk) => {
-    const icmpv6 = parseIcmpv6(bytes, 0, bytes.length, walk.pseudoHeader(bytes));
+    const icmpv6 = parseIcmpv6(bytes, 0, bytes.length, walk.carrier);
     if (!icmpv6.ok) return icmpv6;
     const { type, code, payload } = icmpv6.value;
     const name = isNdp(type) ? 'ndp' : isMld(type) ? 'mld' : undefined;
@@ -383,7 +383,7 @@ function firstProtocol(link: number, frame: Uint8Array): Name | undefined {
       return 'ppp';
     case linkType.pppSerial:
       // The alternative is Cisco's framing, which is not PPP.
-      return frame[0] === 0xff ? 'ppp' : 'data';
+      return frame.length === 0 || frame[0] === 0xff ? 'ppp' : 'data';
     case linkType.pppEther:
       return 'pppoe';
     default:

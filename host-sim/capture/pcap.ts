@@ -77,7 +77,7 @@ export class CaptureReader {
         this.needed = step.bytes;
         continue;
       }
-      this.chunks = [bytes.subarray(step.bytes)];
+      this.chunks = step.bytes < bytes.length ? [bytes.subarray(step.bytes)] : [];
       this.available -= step.bytes;
       this.offset += step.bytes;
       this.needed = 1;

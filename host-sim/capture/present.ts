@@ -117,8 +117,9 @@ function summary(name: string, { name: _, ...fields }: Fields): string {
     case 'pppoe': {
       if (fields['code'] === pppoeCode.session) return `pppoe ${text('sessionId')}`;
       const code = Object.entries(pppoeCode).find(([, value]) => value === fields['code'])?.[0];
+      const session = fields['sessionId'] === 0 ? [] : [text('sessionId')];
       const tags = brief('tags', fields['tags']);
-      return ['pppoe', code ?? text('code'), ...brief('sessionId', fields['sessionId']), ...tags].join(' ');
+      return ['pppoe', code ?? text('code'), ...session, ...tags].join(' ');
     }
     case 'ppp':
       return 'ppp';

@@ -81,7 +81,7 @@ export async function listNodes(url: string): Promise<NodeRow[]> {
 export function describeNode(row: NodeRow): string {
   const { info } = row;
   const jobs = info ? info.jobs.join(',') || '-' : '?';
-  const missing = info ? Object.keys(info.missing).join(',') || '-' : '?';
+  const missing = info ? Object.keys(info.missing).sort().join(',') || '-' : '?';
   const rest = info ? `rules=${info.rules.count} ${info.platform} ${info.firmware}` : '(no birth message)';
   return `${row.site}/${row.node} ${row.state} jobs=${jobs} missing=${missing} ${rest}`;
 }

@@ -298,14 +298,6 @@ export class Broker {
     return () => this.mq.removeListener(filter, hear as never);
   }
 
-  /** The topics of the retained messages a filter matches. */
-  async retainedTopics(filter: string): Promise<string[]> {
-    const topics: string[] = [];
-    for await (const packet of this.persistence.createRetainedStreamCombi([filter]))
-      topics.push((packet as Publication).topic);
-    return topics;
-  }
-
   /** Disconnects everybody (their wills are published), waits for what is under way and closes the store. */
   async close(): Promise<void> {
     for (const server of this.servers) server.close();

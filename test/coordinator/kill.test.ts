@@ -95,6 +95,8 @@ class Publisher {
   }
 }
 
+test.after.each(() => Process.killAll());
+
 test('killed eight times under load, the coordinator has everything it acknowledged, once', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'kith-kill-'));
   const port = await freePort();

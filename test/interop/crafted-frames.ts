@@ -619,7 +619,7 @@ const reply: Dhcpv6 = {
 add('DHCPv6 reply', udp6Frame(547, 546, bytesOf(reply, dhcpv6Length, emitDhcpv6)), reply);
 const relay: Dhcpv6 = {
   kind: 'relay-forward',
-  hopCount: 1,
+  hopCount: 0,
   linkAddress: global6,
   peerAddress: host6,
   options: [{ kind: 'relay-message', message: solicitBytes }],
@@ -864,7 +864,6 @@ const lcps: Lcp[] = [
       { kind: 'maximum-receive-unit', value: 1492 },
       { kind: 'async-control-character-map', value: 0xa0000 },
       { kind: 'authentication-protocol', protocol: 0xc223, data: hex('05') },
-      { kind: 'quality-protocol', protocol: 0xc025, data: hex('00000064') },
       { kind: 'magic-number', value: 0xdeadbeef },
       { kind: 'protocol-field-compression' },
       { kind: 'address-and-control-field-compression' },
@@ -892,6 +891,12 @@ const lcps: Lcp[] = [
   { kind: 'discard-request', identifier: 7, magicNumber: 3, data: hex('00') },
   { kind: 'identification', identifier: 8, magicNumber: 4, data: text('kith') },
 ];
+const quality: Lcp = {
+  kind: 'configure-request',
+  identifier: 9,
+  options: [{ kind: 'quality-protocol', protocol: 0xc025, data: hex('00000064') }],
+};
+addPpp('LCP quality protocol', 0xc021, lcpBytes(quality), quality);
 for (const lcp of lcps) addPpp(`LCP ${lcp.kind}`, 0xc021, lcpBytes(lcp), lcp);
 const ipcps: Ipcp[] = [
   {

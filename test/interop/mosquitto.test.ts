@@ -28,7 +28,10 @@ test.before.each(async () => {
   port = await freePort();
   url = `mqtt://127.0.0.1:${port}`;
 });
-test.after.each(() => rm(directory, { recursive: true }));
+test.after.each(async () => {
+  await Process.killAll();
+  await rm(directory, { recursive: true });
+});
 
 async function mosquitto(extra = ''): Promise<Process> {
   const config = join(directory, 'mosquitto.conf');

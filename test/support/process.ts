@@ -11,6 +11,7 @@ export class Process {
   output = '';
   readonly ended: Promise<number | null>;
   private readonly child: ChildProcess;
+  private static readonly running = new Set<ChildProcess>();
 
   private constructor(program: string, args: readonly string[], input?: string | Uint8Array) {
     this.child = spawn(program, args, { stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
@@ -19,10 +20,19 @@ export class Process {
       stream?.on('data', chunk => {
         this.output += chunk;
       });
+    Process.running.add(this.child);
     this.ended = new Promise((resolve, reject) => {
-      this.child.on('close', resolve);
+      this.child.on('close', code => {
+        Process.running.delete(this.child);
+        resolve(code);
+      });
       this.child.on('error', reject);
     });
+  }
+
+  /** For `test.after.each`: ends what a failed test left running, so that the failure is told instead of a hang. */
+  static async killAll(): Promise<void> {
+    for (const child of Process.running) child.kill('SIGKILL');
   }
 
   /** Starts a program; resolves once its output matches `ready`, rejects with the output if it ends before. */
@@ -53,18 +63,22 @@ export class Process {
     return { code: await run.ended, output: run.output };
   }
 
-  /** Resolves when the output matches; rejects if the process ends first. */
-  says(pattern: RegExp): Promise<void> {
+  /** Resolves when the output matches; rejects, with the output, if the process ends first or says nothing of it. */
+  says(pattern: RegExp, limitMs = 30_000): Promise<void> {
     return new Promise((resolve, reject) => {
+      const fail = (how: string) => reject(new Error(`${how} before saying ${pattern}: ${this.output.slice(-4000)}`));
+      const timer = setTimeout(() => fail(`waited ${limitMs / 1000} s`), limitMs);
       const look = () => {
-        if (pattern.test(this.output)) resolve();
+        if (!pattern.test(this.output)) return;
+        clearTimeout(timer);
+        resolve();
       };
       this.child.stdout?.on('data', look);
       this.child.stderr?.on('data', look);
-      this.ended.then(
-        code => reject(new Error(`ended with ${code} before saying ${pattern}: ${this.output}`)),
-        reject,
-      );
+      this.ended.then(code => {
+        clearTimeout(timer);
+        fail(`ended with ${code}`);
+      }, reject);
       look();
     });
   }

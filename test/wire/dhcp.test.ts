@@ -13,7 +13,7 @@ import {
   emitDhcp,
   parseDhcp,
 } from '../../agent/wire/dhcp.js';
-import { checkMirror, checkMutations, emitted, sizedCodec } from './fuzz.js';
+import { checkMirror, checkMutations, emitted, sizedCodec } from './mutations.js';
 import { bytesOf, checkCodec, patched, refusal } from './vectors.js';
 
 const codec = sizedCodec<Dhcp>(parseDhcp, dhcpLength, emitDhcp);

@@ -14,7 +14,7 @@ import {
   emitDhcpv6,
   parseDhcpv6,
 } from '../../agent/wire/dhcpv6.js';
-import { checkMirror, checkMutations, emitted, sizedCodec } from './fuzz.js';
+import { checkMirror, checkMutations, emitted, sizedCodec } from './mutations.js';
 import { bytesOf, checkCodec, refusal } from './vectors.js';
 
 const codec = sizedCodec<Dhcpv6>(parseDhcpv6, dhcpv6Length, emitDhcpv6);

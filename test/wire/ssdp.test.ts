@@ -11,7 +11,7 @@ import {
   ssdpLength,
   ssdpPort,
 } from '../../agent/wire/ssdp.js';
-import { checkMirror, checkMutations, sizedCodec } from './fuzz.js';
+import { checkMirror, checkMutations, sizedCodec } from './mutations.js';
 import { bytesOf, checkCodec, refusal } from './vectors.js';
 
 const codec = sizedCodec<Ssdp>(parseSsdp, ssdpLength, emitSsdp);

@@ -9,7 +9,7 @@ import {
   wakeOnLanLength,
   wakeOnLanPort,
 } from '../../agent/wire/wol.js';
-import { checkMirror, checkMutations, sizedCodec } from './fuzz.js';
+import { checkMirror, checkMutations, sizedCodec } from './mutations.js';
 import { bytesOf, checkCodec, refusal } from './vectors.js';
 
 const codec = sizedCodec<WakeOnLan>(parseWakeOnLan, wakeOnLanLength, emitWakeOnLan);
