@@ -735,4 +735,30 @@ test('closing waits for what ingest has under way, wills included, and leaves no
     await database.close();
   }));
 
+test('who subscribes while a message is on its way keeps the connection and hears what comes after', async () => {
+  await inDirectory(directory =>
+    withBroker({ directory }, async broker => {
+      const publisher = await client(broker.url);
+      let going = true;
+      let messageId = 0;
+      const stream = async () => {
+        while (going) await publisher.publishAsync('a', String(++messageId), { qos: 1, retain: true });
+      };
+      const streams = [stream(), stream(), stream(), stream()];
+      for (let i = 0; i < 60; i++) {
+        const late = new RawClient(broker.url);
+        await late.connect(`late-${i}`, { clean: false });
+        late.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'a', qos: 1 }] } as Packet);
+        await late.packet('publish', 3);
+        late.send({ cmd: 'disconnect' });
+        await late.closed;
+      }
+      going = false;
+      await Promise.all(streams);
+      await publisher.endAsync();
+      assert.is(broker.counters.get('disconnects.protocol'), 0);
+    }),
+  );
+});
+
 test.run();

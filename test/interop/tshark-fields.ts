@@ -195,6 +195,9 @@ const dnsRules: Table['rules'] = {
       .map(record => classOf(l, record, 'cacheFlush')),
   'dns.resp.ttl': l => records(l).flatMap(record => record['timeToLive'] ?? []),
   'dns.resp.cache_flush': ifShown(l => records(l).map(record => record['cacheFlush'] ?? false)),
+  // Names are compressed, so only of data without names does the length say more than that they were read.
+  'dns.resp.len': (l, { shows }) =>
+    records(l).map(({ kind, data }, i) => (kind === 'raw' ? data.length / 2 : Number(shows[i]))),
   'dns.a': recordsOf('a', 'address'),
   'dns.aaaa': recordsOf('aaaa', 'address'),
   'dns.ns': recordsOf('ns', 'target'),
@@ -246,7 +249,7 @@ const dnsIgnored: Table['ignored'] = [
   [/^dns\.(flags|opt|resp\.z)$/, joined],
   [/^dns\.(flags\.z|resp\.z\.reserved)$/, reserved],
   [/^dns\.(qry\.name\.len|count\.labels)$/, joined],
-  [/^dns\.(resp\.len|txt\.length|hinfo\.(cpu|os)_length|opt\.len)$/, bytesBound],
+  [/^dns\.(txt\.length|hinfo\.(cpu|os)_length|opt\.len)$/, bytesBound],
   [/^dns\.(time|response_(to|in)|unsolicited|retransm\w+)$/, conversation],
   [/^dns\.(tsig\.\w+|opt\.cookie\.\w+|undecoded\.type)$/, opaque],
 ];
@@ -899,8 +902,9 @@ export const tables: { readonly [tsharkProtocol: string]: Table } = {
     rules: {
       'wol.sync': () => ['ffffffffffff'],
       'wol.mac': l => Array.from({ length: 16 }, () => l['targetMac']),
+      'wol.passwd': l => (l['password'] === '' ? [] : [l['password']]),
     },
-    ignored: [[/^wol\.passwd$/, "4.0 shows the first bytes of the password's text, not the password"]],
+    ignored: [],
   },
   pppoed: {
     layer: 'pppoe',

@@ -14,18 +14,19 @@ export interface Persistence {
   storeRetained(packet: object): Promise<void>;
   subscriptionsByTopic(topic: string): Promise<{ clientId: string; qos: number }[]>;
   outgoingEnqueueCombi(subscriptions: object[], packet: object): Promise<unknown>;
+  outgoingUpdate(client: { readonly id: string }, packet: { readonly cmd: string }): Promise<void>;
   incomingGetPacket(client: object, packet: object): Promise<unknown>;
   delWill(client: object): Promise<unknown>;
   createRetainedStreamCombi(patterns: string[]): Readable;
 }
 
 export function memoryPersistence(): Persistence {
-  return (aedesMemory as unknown as () => Persistence)();
+  return forLateSubscribers((aedesMemory as unknown as () => Persistence)());
 }
 
 /** `failed` is told of what fails where aedes does not look. */
 export function persistenceOn(database: Database, failed: () => void): Persistence {
-  const persistence: Persistence = aedesLevel(levelLike(database));
+  const persistence = forLateSubscribers(aedesLevel(levelLike(database)));
   const { delWill } = persistence;
   return Object.assign(persistence, {
     // aedes leaves the rejection unhandled, which would end the process: one client with a will on a full disk.
@@ -35,6 +36,25 @@ export function persistenceOn(database: Database, failed: () => void): Persisten
     // And aedes listens for no error on this stream, which would end the process.
     createRetainedStreamCombi: (patterns: string[]) =>
       Readable.from(retainedMessages(database, patterns)).on('error', failed),
+  });
+}
+
+/**
+ * Who subscribes after a message was queued for the subscribers of the moment, and before it is handed round, is handed
+ * it without a queue entry; aedes then finds no such packet and drops the connection. The entry is made up for here.
+ */
+function forLateSubscribers(persistence: Persistence): Persistence {
+  const update = persistence.outgoingUpdate.bind(persistence);
+  return Object.assign(persistence, {
+    async outgoingUpdate(client: { readonly id: string }, packet: { readonly cmd: string }): Promise<void> {
+      try {
+        await update(client, packet);
+      } catch (error) {
+        if (packet.cmd !== 'publish') throw error;
+        await persistence.outgoingEnqueueCombi([{ clientId: client.id }], packet);
+        await update(client, packet);
+      }
+    },
   });
 }
 
