@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { filterOf, formatTopic } from '../../agent/message/topic.js';
 import { MqttSession, redact } from '../mqtt/session.js';
 import { type Broker, openBroker } from './broker.js';
-import { Coordinator, type CoordinatorOptions } from './coordinator.js';
+import { Coordinator, type CoordinatorOptions, type Publication } from './coordinator.js';
 import { openStore } from './store.js';
 
 export interface StartOptions {
@@ -35,6 +35,7 @@ export interface Running {
 
 /** How often the coordinator publishes its counters and deletes a bounded part of what is too old. */
 const housekeepingMs = 5_000;
+const refusalSpacingMs = 10_000;
 
 export async function startCoordinator(options: StartOptions): Promise<Running> {
   const { directory, log } = options;
@@ -49,6 +50,16 @@ export async function startCoordinator(options: StartOptions): Promise<Running> 
     publish: (...all) => publish(...all),
     ...(options.event ? { event: options.event } : {}),
   });
+  // A full disk refuses thousands of messages a second; the person who runs this needs to be told once in a while.
+  let toldAt = 0;
+  const ingest = (publication: Publication) =>
+    coordinator.ingest(publication).catch(error => {
+      if (Date.now() - toldAt > refusalSpacingMs) {
+        toldAt = Date.now();
+        log(`not stored, and so not acknowledged: ${(error as Error).message}`);
+      }
+      throw error;
+    });
   let uplink: MqttSession | undefined;
   let broker: Broker | undefined;
   try {
@@ -58,7 +69,7 @@ export async function startCoordinator(options: StartOptions): Promise<Running> 
         clientId: 'kith-coordinator',
         protocolVersion: options.mqttVersion ?? 4,
         filters: [filterOf({}, '#')],
-        message: (topic, payload) => coordinator.ingest({ topic, payload }),
+        message: (topic, payload) => ingest({ topic, payload }),
         log,
       });
       const session = uplink;
@@ -70,7 +81,7 @@ export async function startCoordinator(options: StartOptions): Promise<Running> 
         ...(options.host === undefined ? {} : { host: options.host }),
         ...(options.port === undefined ? {} : { port: options.port }),
         ...(options.wsPort === undefined ? {} : { wsPort: options.wsPort }),
-        ingest: publication => coordinator.ingest(publication),
+        ingest,
       });
       const own = broker;
       publish = (topic, payload, { retain }) => own.publish(topic, payload, { qos: 0, retain });

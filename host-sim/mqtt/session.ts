@@ -39,6 +39,8 @@ const firstRetryMs = 500;
 const lastRetryMs = 30_000;
 /** Towards a broker that reads slowly; beyond it QoS 0 is dropped and counted. */
 const mostWaitingBytes = 4 << 20;
+/** Messages taken and not yet acknowledged; at the limit the next one waits, and so does the broker. */
+const mostInFlight = 1_000;
 /** Given to `mqtt` instead of success, so that it takes the next packet without acknowledging this one. */
 const acknowledgedLater = new Error('acknowledged when it is safe');
 
@@ -52,6 +54,7 @@ export class MqttSession {
   private retryMs = firstRetryMs;
   private timer: NodeJS.Timeout | undefined;
   private acknowledging: Promise<void> = Promise.resolve();
+  private inFlight = 0;
   private closed: Promise<void> | undefined;
 
   constructor(options: MqttSessionOptions) {
@@ -195,6 +198,8 @@ export class MqttSession {
       done();
       return;
     }
+    this.inFlight++;
+    const mayTakeNext = this.inFlight < mostInFlight;
     this.acknowledging = this.acknowledging
       .then(() => taken)
       .then(
@@ -203,8 +208,12 @@ export class MqttSession {
           this.options.log((error as Error).message);
           client.stream.destroy();
         },
-      );
-    done(acknowledgedLater);
+      )
+      .then(() => {
+        this.inFlight--;
+        if (!mayTakeNext) done(acknowledgedLater);
+      });
+    if (mayTakeNext) done(acknowledgedLater);
   }
 }
 

@@ -66,7 +66,8 @@ export class Process {
   /** Resolves when the output matches; rejects, with the output, if the process ends first or says nothing of it. */
   says(pattern: RegExp, limitMs = 30_000): Promise<void> {
     return new Promise((resolve, reject) => {
-      const fail = (how: string) => reject(new Error(`${how} before saying ${pattern}: ${this.output.slice(-4000)}`));
+      const fail = (how: string) =>
+        reject(new Error(`${how} before saying ${pattern}: ${this.output.slice(-4000)}`));
       const timer = setTimeout(() => fail(`waited ${limitMs / 1000} s`), limitMs);
       const look = () => {
         if (!pattern.test(this.output)) return;
