@@ -71,6 +71,18 @@ export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
+/** `value` as `length` bytes in network order (0…4 of them): the data of most options. */
+export function numberBytes(value: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < length; i++) bytes[i] = value >>> (8 * (length - 1 - i));
+  return bytes;
+}
+
+/** Throws, naming what is too long, if `value` does not fit the one-byte length before it. */
+export function checkAtMost(name: string, value: number, most: number): void {
+  if (value > most) throw new Error(`${name}: expected at most ${most}, got ${value}`);
+}
+
 const hexDigits = '0123456789abcdef';
 
 /** Lower-case hex, with `separator` between bytes. */

@@ -13,9 +13,11 @@
  */
 
 import {
+  checkAtMost,
   concatBytes,
   decodeUtf8,
   encodeUtf8,
+  numberBytes,
   readUint16,
   readUint32,
   writeBytes,
@@ -26,7 +28,6 @@ import {
 } from '../core/bytes.js';
 import { fail, ok, type Result } from '../core/result.js';
 import { ipv4Length, macLength } from './address.js';
-import { checkAtMost, numberBytes } from './ppp-control.js';
 import type { Reason } from './reason.js';
 
 export const dhcpServerPort = 67;

@@ -14,6 +14,7 @@ import {
   concatBytes,
   decodeUtf8,
   encodeUtf8,
+  numberBytes,
   readUint16,
   readUint24,
   readUint32,
@@ -24,7 +25,6 @@ import {
 import { fail, ok, type Result } from '../core/result.js';
 import { ipv6Length } from './address.js';
 import { encodeDnsName, parseDnsName } from './dns.js';
-import { numberBytes } from './ppp-control.js';
 import type { Reason } from './reason.js';
 
 export const dhcpv6ServerPort = 547;

@@ -24,6 +24,7 @@ export const minEtherType = 0x0600;
 export const etherTypeIpv4 = 0x0800;
 export const etherTypeArp = 0x0806;
 export const etherTypeIpv6 = 0x86dd;
+export const etherTypePppoeDiscovery = 0x8863;
 export const etherTypePppoeSession = 0x8864;
 
 export interface EthernetHeader {

@@ -3,7 +3,7 @@
  * Packet and option list as in ppp-control.ts; codes 1…7.
  */
 
-import { concatBytes, readUint16 } from '../core/bytes.js';
+import { concatBytes, numberBytes, readUint16 } from '../core/bytes.js';
 import type { Result } from '../core/result.js';
 import { ipv4Length } from './address.js';
 import { pppProtocol } from './ppp.js';
@@ -11,7 +11,6 @@ import {
   type ControlPacket,
   controlLength,
   emitControl,
-  numberBytes,
   parseControl,
   type RawOption,
   rawOption,

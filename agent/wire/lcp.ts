@@ -6,7 +6,15 @@
  *     9  Echo-Request, 10 Echo-Reply, 11 Discard-Request, 12 Identification: 4 magic number, 8 data
  */
 
-import { concatBytes, readUint16, readUint32, writeBytes, writeUint16, writeUint32 } from '../core/bytes.js';
+import {
+  concatBytes,
+  numberBytes,
+  readUint16,
+  readUint32,
+  writeBytes,
+  writeUint16,
+  writeUint32,
+} from '../core/bytes.js';
 import { fail, ok, type Result } from '../core/result.js';
 import { pppProtocol } from './ppp.js';
 import {
@@ -16,7 +24,6 @@ import {
   decodeControl,
   emitControl,
   emitControlHeader,
-  numberBytes,
   parseControlHeader,
   type RawOption,
   rawOption,

@@ -7,9 +7,9 @@
  * Each length is one byte, so nothing is longer than 255. There is no Code-Reject here: another code is 'bad-type'.
  */
 
-import { writeBytes, writeUint8 } from '../core/bytes.js';
+import { checkAtMost, writeBytes, writeUint8 } from '../core/bytes.js';
 import { fail, ok, type Result } from '../core/result.js';
-import { checkAtMost, controlHeaderLength, emitControlHeader, parseControlHeader } from './ppp-control.js';
+import { controlHeaderLength, emitControlHeader, parseControlHeader } from './ppp-control.js';
 import type { Reason } from './reason.js';
 
 export type Pap =

@@ -9,7 +9,7 @@
  * raw bytes, since it must go back unchanged in a Configure-Reject (RFC 1661 §5.4). At most `controlOptionLimit` options.
  */
 
-import { readUint16, writeBytes, writeUint8, writeUint16 } from '../core/bytes.js';
+import { checkAtMost, readUint16, writeBytes, writeUint8, writeUint16 } from '../core/bytes.js';
 import { fail, ok, type Result } from '../core/result.js';
 import type { Reason } from './reason.js';
 
@@ -163,20 +163,8 @@ export function emitControlHeader(
   return writeUint16(out, at, length);
 }
 
-/** `value` as `length` bytes in network order (0…4 of them): the data of most options. */
-export function numberBytes(value: number, length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  for (let i = 0; i < length; i++) bytes[i] = value >>> (8 * (length - 1 - i));
-  return bytes;
-}
-
 export function rawOption(type: number, data: Uint8Array): RawOption {
   return { kind: 'raw', type, data };
-}
-
-/** Throws, naming what is too long, if `value` does not fit the one-byte length before it. */
-export function checkAtMost(name: string, value: number, most: number): void {
-  if (value > most) throw new Error(`${name}: expected at most ${most}, got ${value}`);
 }
 
 function parseOptions<Option>(

@@ -24,6 +24,7 @@ import {
   etherTypeArp,
   etherTypeIpv4,
   etherTypeIpv6,
+  etherTypePppoeDiscovery,
   etherTypePppoeSession,
   parseEthernet,
 } from '../../agent/wire/ethernet.js';
@@ -56,7 +57,6 @@ import { parseUdp } from '../../agent/wire/udp.js';
 import { parseWakeOnLan, wakeOnLanEtherType, wakeOnLanPort } from '../../agent/wire/wol.js';
 import { longestFrameBytes } from './pcap.js';
 
-const etherTypePppoeDiscovery = 0x8863;
 /** Echo (RFC 862), the other port tools send Wake-on-LAN to. */
 const wakeOnLanEchoPort = 7;
 

@@ -53,6 +53,8 @@ export interface BrokerLimits {
 export interface BrokerOptions {
   /** For sessions and retained messages; left out: in memory. */
   readonly directory?: string;
+  /** As in `DatabaseOptions`. */
+  readonly sync?: boolean;
   /** 127.0.0.1 if left out. */
   readonly host?: string;
   /** 0: any free one. 1883 if left out. */
@@ -65,6 +67,8 @@ export interface BrokerOptions {
    * If it rejects, the client is disconnected without an acknowledgement and nothing else has happened to the message.
    */
   readonly ingest?: (publication: Publication) => Promise<void>;
+  /** Called when the store is open and before anyone can connect. */
+  readonly beforeListening?: (broker: Broker) => Promise<void>;
 }
 
 const defaultLimits: BrokerLimits = {
@@ -154,9 +158,13 @@ interface Packet extends Publication {
 
 /** Starts the broker. An error names the port or directory that cannot be had and says what to do. */
 export async function openBroker(options: BrokerOptions = {}): Promise<Broker> {
-  const database = options.directory === undefined ? undefined : await openDatabase(options.directory);
+  const database =
+    options.directory === undefined
+      ? undefined
+      : await openDatabase(options.directory, { sync: options.sync ?? false });
   const broker = new Broker({ ...defaultLimits, ...options.limits }, database, options.ingest);
   try {
+    await options.beforeListening?.(broker);
     await broker.listen(options);
   } catch (error) {
     await broker.close();

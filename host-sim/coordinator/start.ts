@@ -42,7 +42,7 @@ export async function startCoordinator(options: StartOptions): Promise<Running> 
   await mkdir(directory, { recursive: true }).catch(error => {
     throw new Error(`--data: cannot make ${directory}: ${(error as Error).message}`);
   });
-  const store = await openStore(join(directory, 'store'));
+  const store = await openStore(join(directory, 'store'), { sync: true });
   let publish: CoordinatorOptions['publish'] = () => {};
   const coordinator = await Coordinator.open({
     store,
@@ -78,17 +78,15 @@ export async function startCoordinator(options: StartOptions): Promise<Running> 
     } else {
       broker = await openBroker({
         directory: join(directory, 'broker'),
+        sync: true,
         ...(options.host === undefined ? {} : { host: options.host }),
         ...(options.port === undefined ? {} : { port: options.port }),
         ...(options.wsPort === undefined ? {} : { wsPort: options.wsPort }),
         ingest,
+        beforeListening: opened => forgetRemovedRules(coordinator, opened),
       });
       const own = broker;
       publish = (topic, payload, { retain }) => own.publish(topic, payload, { qos: 0, retain });
-      const retained = await broker.retainedTopics(filterOf({}, 'rule/+'));
-      await coordinator.forgetRulesExcept(new Set(retained), ({ site, node, rule }) =>
-        formatTopic({ site, node }, { kind: 'rule', name: rule }),
-      );
     }
   } catch (error) {
     await uplink?.close();
@@ -115,4 +113,15 @@ export async function startCoordinator(options: StartOptions): Promise<Running> 
       await store.close();
     },
   };
+}
+
+/**
+ * A rule the store desires and the broker has no trace of was removed, or never acknowledged, when the process died.
+ * Before anyone can connect: a rule published meanwhile must not be taken for one of those.
+ */
+async function forgetRemovedRules(coordinator: Coordinator, broker: Broker): Promise<void> {
+  const retained = await broker.retainedTopics(filterOf({}, 'rule/+'));
+  await coordinator.forgetRulesExcept(new Set(retained), ({ site, node, rule }) =>
+    formatTopic({ site, node }, { kind: 'rule', name: rule }),
+  );
 }
