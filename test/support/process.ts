@@ -30,6 +30,10 @@ export class Process {
     });
   }
 
+  get pid(): number | undefined {
+    return this.child.pid;
+  }
+
   /** For `test.after.each`: ends what a failed test left running, so that the failure is told instead of a hang. */
   static async killAll(): Promise<void> {
     for (const child of Process.running) child.kill('SIGKILL');
