@@ -67,7 +67,8 @@ const keyPrefix = 'rule/';
 export class RuleTable {
   /** The rules in force in the order they are tried. */
   order: readonly ActiveRule[] = [];
-  private readonly entries: { [id: string]: Entry } = {};
+  /** By `slotOf(id)`. */
+  private readonly entries: { [slot: string]: Entry } = {};
   private readonly context: JobContext;
   private readonly counters: Counters<RuleCounter>;
   private setDigest = digest(encodeUtf8(''));
@@ -94,7 +95,7 @@ export class RuleTable {
       return;
     }
     const payloadDigest = digest(payload);
-    const entry = this.entries[id];
+    const entry = this.entries[slotOf(id)];
     if (retained && entry && this.isKnown(entry, payloadDigest)) {
       this.counters.add('rules.redelivered');
       this.reportSoon(now, entry);
@@ -131,7 +132,7 @@ export class RuleTable {
       lastHitAt: same ? before.lastHitAt : undefined,
     };
     const revision = (entry?.revision ?? 0) + (same ? 0 : 1);
-    this.entries[id] = {
+    this.entries[slotOf(id)] = {
       id,
       verdict: { kind: 'accepted' },
       active,
@@ -140,7 +141,7 @@ export class RuleTable {
       reportAt: now,
       reportedAt: now,
     };
-    this.save(now, this.entries[id]);
+    this.save(now, this.entries[slotOf(id)]);
     this.reorder();
   }
 
@@ -149,7 +150,7 @@ export class RuleTable {
     active.hits++;
     active.bytes += lengthBytes;
     active.lastHitAt = now;
-    const entry = this.entries[active.id];
+    const entry = this.entries[slotOf(active.id)];
     if (entry.reportAt === never) {
       entry.reportAt = Math.max(now, entry.reportedAt + reportSpacingMs);
       this.reportAt = Math.min(this.reportAt, entry.reportAt);
@@ -158,15 +159,15 @@ export class RuleTable {
 
   /** The bus came up: every status is reported anew, for the last ones may have been lost with the connection. */
   reportAll(now: number): void {
-    for (const id of Object.keys(this.entries)) this.reportSoon(now, this.entries[id]);
+    for (const slot of Object.keys(this.entries)) this.reportSoon(now, this.entries[slot]);
   }
 
   poll(now: number): void {
     if (now >= this.expiresAt) this.expire(now);
     if (now >= this.saveAt) {
       this.saveAt = never;
-      for (const id of Object.keys(this.entries))
-        if (this.isTimed(this.entries[id])) this.save(now, this.entries[id]);
+      for (const slot of Object.keys(this.entries))
+        if (this.isTimed(this.entries[slot])) this.save(now, this.entries[slot]);
     }
     if (now >= this.reportAt) this.report(now);
   }
@@ -179,7 +180,7 @@ export class RuleTable {
   private reject(now: number, id: string, payloadDigest: string, problem: Problem): void {
     this.counters.add('rules.rejected');
     const verdict: Verdict = { kind: 'rejected', digest: payloadDigest, problem };
-    const entry = this.entries[id];
+    const entry = this.entries[slotOf(id)];
     if (entry) {
       entry.verdict = verdict;
       this.reportSoon(now, entry);
@@ -196,7 +197,7 @@ export class RuleTable {
     };
     // An id that never held a good rule is only kept while there is room; its status is said once in any case.
     if (Object.keys(this.entries).length < this.context.limits.rules) {
-      this.entries[id] = fresh;
+      this.entries[slotOf(id)] = fresh;
       this.reportSoon(now, fresh);
     } else if (this.context.canPublish()) {
       this.context.publish({ kind: 'rule-status', name: id }, this.status(now, fresh), true);
@@ -204,10 +205,10 @@ export class RuleTable {
   }
 
   private remove(id: string): void {
-    if (this.entries[id]) {
+    if (this.entries[slotOf(id)]) {
       this.counters.add('rules.removed');
       this.context.save(keyPrefix + id, undefined);
-      delete this.entries[id];
+      delete this.entries[slotOf(id)];
       this.reorder();
     }
     // Also for an id unknown here: a status left over from an earlier life must not outlast the rule.
@@ -215,8 +216,8 @@ export class RuleTable {
   }
 
   private expire(now: number): void {
-    for (const id of Object.keys(this.entries)) {
-      const entry = this.entries[id];
+    for (const slot of Object.keys(this.entries)) {
+      const entry = this.entries[slot];
       if (!entry.active || entry.active.expiresAt > now) continue;
       this.counters.add('rules.expired');
       if (entry.verdict.kind === 'accepted') entry.verdict = { kind: 'expired', digest: entry.active.digest };
@@ -230,10 +231,10 @@ export class RuleTable {
 
   private report(now: number): void {
     this.reportAt = never;
-    for (const id of Object.keys(this.entries)) {
-      const entry = this.entries[id];
+    for (const slot of Object.keys(this.entries)) {
+      const entry = this.entries[slot];
       if (entry.reportAt <= now && this.context.canPublish()) {
-        this.context.publish({ kind: 'rule-status', name: id }, this.status(now, entry), true);
+        this.context.publish({ kind: 'rule-status', name: entry.id }, this.status(now, entry), true);
         entry.reportAt = never;
         entry.reportedAt = now;
       }
@@ -289,8 +290,8 @@ export class RuleTable {
     let text = '';
     this.expiresAt = never;
     this.reportAt = never;
-    for (const id of Object.keys(this.entries).sort()) {
-      const { active, reportAt } = this.entries[id];
+    for (const slot of Object.keys(this.entries).sort()) {
+      const { id, active, reportAt } = this.entries[slot];
       this.reportAt = Math.min(this.reportAt, reportAt);
       if (!active) continue;
       order.push(active);
@@ -340,7 +341,7 @@ export class RuleTable {
       lastHitAt: undefined,
     };
     const expired = leftMs === 0;
-    this.entries[id] = {
+    this.entries[slotOf(id)] = {
       id,
       verdict: expired ? { kind: 'expired', digest: payloadDigest } : { kind: 'accepted' },
       active: expired ? undefined : active,
@@ -356,4 +357,9 @@ export class RuleTable {
     this.counters.add('rules.unreadable');
     this.context.log('warn', `saved rule ${id} is left aside: ${why}`);
   }
+}
+
+/** The key of a rule's entry: an id alone could be `constructor`, which every object has. */
+function slotOf(id: string): string {
+  return `/${id}`;
 }

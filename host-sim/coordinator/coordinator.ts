@@ -5,7 +5,8 @@
  *
  * Nothing that is published can do more than add to a counter: a publication that is not as docs/mqtt.md says is
  * counted by reason, the last of them shown on kith/json/coordinator, and changes nothing.
- * Bounds: `mostNodes`, `mostRulesPerNode`; a publication beyond them is counted and left aside.
+ * Bounds: `mostNodes`, `mostRulesPerNode`, `mostBytes` of a payload and `mostHeldBytes` in all; a publication beyond
+ * them is counted and left aside.
  */
 
 import { Buffer } from 'node:buffer';
@@ -76,6 +77,18 @@ export interface CoordinatorOptions {
 const mostNodes = 20_000;
 /** Twice what an agent on a gateway holds. */
 const mostRulesPerNode = 512;
+/** Of one payload. Agents on microcontrollers send and take at most 4 KB; a ledger grows with the neighbours. */
+const mostBytes = {
+  info: 4096,
+  'rule-status': 4096,
+  telemetry: 4096,
+  event: 4096,
+  rule: 8192,
+  ledger: 16_384,
+};
+/** What the registry holds in memory, counted as payload bytes and a fixed part a record. */
+const mostHeldBytes = 64 << 20;
+const recordBytes = 256;
 /** The mirror of a node's telemetry is for displays: one a second is enough, and a flood must not double itself. */
 const mirrorTelemetryMs = 1_000;
 
@@ -86,12 +99,17 @@ const counterNames = [
   'unknown-leaf',
   'bad-state',
   'bad-info',
+  'bad-rule',
   'bad-rule-status',
   'bad-telemetry',
   'bad-event',
   'bad-ledger',
   'too-many-nodes',
   'too-many-rules',
+  'too-many-jobs',
+  'registry-full',
+  /** A fault of ours: the publication is acknowledged and left aside, for it would only fail again. */
+  'faults',
   'telemetry.stored',
   'telemetry.duplicate',
 ] as const;
@@ -105,6 +123,8 @@ export class Coordinator {
   private readonly nodes = new Map<string, NodeRecord>();
   private readonly rules = new Map<string, Map<string, RuleRecord>>();
   private readonly mirroredAt = new Map<string, number>();
+  private readonly held = new Map<string, number>();
+  private heldBytes = 0;
 
   private constructor(options: CoordinatorOptions) {
     this.options = options;
@@ -113,10 +133,14 @@ export class Coordinator {
   /** A coordinator that knows what its store kept. */
   static async open(options: CoordinatorOptions): Promise<Coordinator> {
     const coordinator = new Coordinator(options);
-    for (const { key, value } of await options.store.all<NodeRecord>('node'))
+    for (const { key, value } of await options.store.all<NodeRecord>('node')) {
       coordinator.nodes.set(key, value);
+      for (const what of ['info', 'ledger', 'lastEvent'] as const)
+        if (value[what]) coordinator.hold(`${key}/${what}`, JSON.stringify(value[what]).length);
+    }
     for (const { value } of await options.store.all<RuleRecord>('rule')) {
       coordinator.rulesOf(value).set(value.rule, value);
+      coordinator.hold(`${keyOf(value)}/rule/${value.rule}`, JSON.stringify(value).length);
     }
     return coordinator;
   }
@@ -132,6 +156,15 @@ export class Coordinator {
   /** Takes one publication in. Resolves when it is on disk (or counted as refused), rejects when the store cannot. */
   async ingest(publication: Publication): Promise<void> {
     this.counters.add('publications');
+    try {
+      await this.sort(publication);
+    } catch (error) {
+      if (error instanceof NotStored) throw error;
+      this.refuse(publication, 'faults', String(error));
+    }
+  }
+
+  private async sort(publication: Publication): Promise<void> {
     const topic = parseTopic(publication.topic);
     if (!topic.ok) {
       // Other people's topics are their own affair; ours that are none are shown.
@@ -215,7 +248,7 @@ export class Coordinator {
     if (!node) return;
     node.state = state;
     node.stateAt = node.heardAt;
-    await this.options.store.put('node', keyOf(id), node);
+    await this.durably(this.options.store.put('node', keyOf(id), node));
     this.mirror(id, { kind: 'state' }, { state, at: iso(node.heardAt) }, true);
   }
 
@@ -228,15 +261,23 @@ export class Coordinator {
     apply: (node: NodeRecord, body: T) => void,
   ): Promise<void> {
     if (publication.payload.length === 0) return;
+    if (this.isTooLong(publication, leaf, reason)) return;
     const decoded = decodeMessage(descriptor, publication.payload);
     if (!decoded.ok) {
       this.refuse(publication, reason, describeProblem(decoded.problem));
       return;
     }
     const node = this.nodeOf(id);
-    if (!node) return;
+    if (
+      !node ||
+      !this.hold(
+        `${keyOf(id)}/${leaf.kind === 'event' ? 'lastEvent' : leaf.kind}`,
+        publication.payload.length,
+      )
+    )
+      return;
     apply(node, decoded.value);
-    await this.options.store.put('node', keyOf(id), node);
+    await this.durably(this.options.store.put('node', keyOf(id), node));
     this.mirror(id, leaf, { ...decoded.value, at: iso(node.heardAt) }, leaf.kind !== 'event');
     if (leaf.kind === 'event' && node.lastEvent) this.options.event?.(id, node.lastEvent);
   }
@@ -246,6 +287,7 @@ export class Coordinator {
     leaf: Leaf & { readonly name: string },
     publication: Publication,
   ): Promise<void> {
+    if (this.isTooLong(publication, leaf, 'bad-telemetry')) return;
     const decoded = decodeMessage(descriptors.telemetry, publication.payload);
     if (!decoded.ok) {
       this.refuse(publication, 'bad-telemetry', describeProblem(decoded.problem));
@@ -255,10 +297,15 @@ export class Coordinator {
     if (!node) return;
     const { boot, seq, uptime, counters } = decoded.value;
     const record = { ...id, boot, seq, job: leaf.name, receivedAtMs: node.heardAt, uptime, counters };
-    const outcome = await this.options.store.telemetry(record);
+    const outcome = await this.durably(this.options.store.telemetry(record));
+    if (outcome === 'too-many-jobs') {
+      this.refuse(publication, outcome, 'expected a few jobs a node, got another');
+      return;
+    }
     this.counters.add(outcome === 'stored' ? 'telemetry.stored' : 'telemetry.duplicate');
     const key = `${keyOf(id)}/${leaf.name}`;
     if (node.heardAt - (this.mirroredAt.get(key) ?? 0) < mirrorTelemetryMs) return;
+    if (this.mirroredAt.size > mostNodes) this.mirroredAt.clear();
     this.mirroredAt.set(key, node.heardAt);
     this.mirror(id, leaf, { ...decoded.value, at: iso(node.heardAt) }, true);
   }
@@ -275,9 +322,10 @@ export class Coordinator {
       this.mirror(id, leaf, undefined, true);
       return;
     }
+    if (this.isTooLong(publication, leaf, 'bad-rule')) return;
     const at = this.options.clock();
     const rule = known ?? this.newRule(id, leaf.name);
-    if (!rule) return;
+    if (!rule || !this.hold(`${keyOf(id)}/rule/${leaf.name}`, payload.length)) return;
     const desired = { payload: Buffer.from(payload).toString('base64'), digest: digest(payload), at };
     await this.putRule(rule, { ...rule, desired });
     const decoded = decodePeoplesPayload(payload);
@@ -296,6 +344,7 @@ export class Coordinator {
       this.mirror(id, leaf, undefined, true);
       return;
     }
+    if (this.isTooLong(publication, leaf, 'bad-rule-status')) return;
     const decoded = decodeMessage(descriptors['rule-status'], payload);
     if (!decoded.ok) {
       this.refuse(publication, 'bad-rule-status', describeProblem(decoded.problem));
@@ -303,11 +352,12 @@ export class Coordinator {
     }
     const at = this.options.clock();
     const rule = known ?? this.newRule(id, leaf.name);
-    if (!rule) return;
+    if (!rule || !this.hold(`${keyOf(id)}/rule/${leaf.name}/status`, payload.length)) return;
     const reported = decoded.value;
     await this.putRule(rule, { ...rule, reported: { ...reported, at } });
-    const lastHitAt =
-      reported.lastHit === undefined ? {} : { lastHitAt: iso(at - (reported.uptime - reported.lastHit)) };
+    const { lastHit = Infinity, uptime } = reported;
+    // An uptime of more than the time since 1970 is a lie, and no date.
+    const lastHitAt = lastHit <= uptime && uptime < at ? { lastHitAt: iso(at - (uptime - lastHit)) } : {};
     this.mirror(id, leaf, { ...reported, ...lastHitAt, at: iso(at) }, true);
   }
 
@@ -319,12 +369,14 @@ export class Coordinator {
     const key = `${keyOf(rule)}/${rule.rule}`;
     if (next.desired === undefined && next.reported === undefined) {
       rules.delete(rule.rule);
-      await this.options.store.remove('rule', key);
+      this.release(`${keyOf(rule)}/rule/${rule.rule}`);
+      this.release(`${keyOf(rule)}/rule/${rule.rule}/status`);
+      await this.durably(this.options.store.remove('rule', key));
       return;
     }
     const record = JSON.parse(JSON.stringify(next)) as RuleRecord; // drops what is undefined
     rules.set(rule.rule, record);
-    await this.options.store.put('rule', key, record);
+    await this.durably(this.options.store.put('rule', key, record));
   }
 
   private newRule(id: NodeId, rule: string): RuleRecord | undefined {
@@ -365,7 +417,8 @@ export class Coordinator {
   /** An empty retained `state` takes a node out of the registry; its telemetry stays until retention ends. */
   private async forgetNode(id: NodeId): Promise<void> {
     if (!this.nodes.delete(keyOf(id))) return;
-    await this.options.store.remove('node', keyOf(id));
+    for (const what of ['info', 'ledger', 'lastEvent']) this.release(`${keyOf(id)}/${what}`);
+    await this.durably(this.options.store.remove('node', keyOf(id)));
     for (const kind of ['state', 'info', 'ledger'] as const) this.mirror(id, { kind }, undefined, true);
   }
 
@@ -373,11 +426,45 @@ export class Coordinator {
     this.options.publish(formatMirrorTopic(id, leaf), body === undefined ? '' : toJson(body), { retain });
   }
 
+  /** Makes the room a record takes in memory; false, and counted, if there is none. */
+  private hold(key: string, bytes: number): boolean {
+    const more = bytes + recordBytes - (this.held.get(key) ?? 0);
+    if (more > 0 && this.heldBytes + more > mostHeldBytes) {
+      this.counters.add('registry-full');
+      return false;
+    }
+    this.heldBytes += more;
+    this.held.set(key, bytes + recordBytes);
+    return true;
+  }
+
+  private release(key: string): void {
+    this.heldBytes -= this.held.get(key) ?? 0;
+    this.held.delete(key);
+  }
+
+  private isTooLong(publication: Publication, leaf: Leaf, reason: CounterName): boolean {
+    const most = mostBytes[leaf.kind as keyof typeof mostBytes];
+    const { length } = publication.payload;
+    if (length > most) this.refuse(publication, reason, `expected at most ${most} bytes, got ${length}`);
+    return length > most;
+  }
+
+  /** Marks what the store refuses, so that it is not taken for a fault in here. */
+  private durably<T>(stored: Promise<T>): Promise<T> {
+    return stored.catch(error => {
+      throw new NotStored((error as Error).message);
+    });
+  }
+
   private refuse(publication: Publication, reason: CounterName, problem: string): void {
     this.counters.add(reason);
     this.lastProblem = { topic: publication.topic.slice(0, 200), problem, at: this.options.clock() };
   }
 }
+
+/** The store could not take it: whoever published must not be told that it is safe. */
+export class NotStored extends Error {}
 
 const topicExpectation = {
   'foreign-topic': '',

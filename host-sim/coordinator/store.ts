@@ -59,11 +59,13 @@ const defaultLimits: StoreLimits = {
   maxAgeMs: 30 * 86_400_000,
   maxRecordsPerNode: 100_000,
   maxBootsPerNode: 1000,
-  cached: 20_000,
+  cached: 5_000,
 };
 
 /** Telemetry messages decided upon together; more wait for the next group. */
 const groupMessages = 4096;
+/** Jobs of one boot. Another one's messages are refused: each job's latest counters are kept in memory. */
+const jobsPerBoot = 8;
 /** Gaps remembered in a boot's sequence numbers. More: the lowest is closed, and what would fill it is a duplicate. */
 const gapsPerBoot = 32;
 /** Nodes looked at and messages deleted by one call of `retain`, and boots folded of one node. */
@@ -87,7 +89,7 @@ interface Node {
   folded: Totals;
 }
 
-type Outcome = 'stored' | 'duplicate';
+type Outcome = 'stored' | 'duplicate' | 'too-many-jobs';
 
 interface Waiting {
   readonly telemetry: Telemetry;
@@ -246,6 +248,8 @@ export class Store {
     let gapsClosed = 0;
     const outcomes = group.map((t): Outcome => {
       const boot = valueAt(boots, bootKey(t.site, t.node, t.boot), emptyBoot);
+      if (!Object.hasOwn(boot.jobs, t.job) && Object.keys(boot.jobs).length >= jobsPerBoot)
+        return 'too-many-jobs';
       if (!markSeen(boot.seen, t.seq)) return 'duplicate';
       if (boot.seen.length > gapsPerBoot) {
         boot.seen.splice(0, 2, [boot.seen[0][0], boot.seen[1][1]]);
@@ -270,7 +274,7 @@ export class Store {
     for (const [key, node] of nodes) this.nodes.set(key, node);
     const stored = outcomes.filter(outcome => outcome === 'stored').length;
     this.counters.add('stored', stored);
-    this.counters.add('duplicates', outcomes.length - stored);
+    this.counters.add('duplicates', outcomes.filter(outcome => outcome === 'duplicate').length);
     this.counters.add('gaps-closed', gapsClosed);
     return outcomes;
   }

@@ -192,7 +192,7 @@ export class MqttSession {
 
   private take(client: MqttClient, packet: IPublishPacket, done: (error?: Error) => void): void {
     const { messageId, topic, payload, retain } = packet;
-    const taken = this.options.message(topic, payload as Uint8Array, retain);
+    const taken = Promise.resolve().then(() => this.options.message(topic, payload as Uint8Array, retain));
     if (packet.qos === 0 || messageId === undefined) {
       taken.catch(error => this.options.log((error as Error).message));
       done();

@@ -394,4 +394,13 @@ test('a rule beyond the limit is rejected, and one is let in when another goes',
   assert.is(bench.put(102, 'r64', arpRule)?.['status'], 'accepted');
 });
 
+test('a rule may have any id, also one that every object has a property of', () => {
+  const bench = new Bench();
+  assert.is(bench.put(0, 'constructor', '{}')?.['status'], 'rejected');
+  assert.is(bench.put(1, 'constructor', { ...sshRule, timeout: undefined }, true)?.['status'], 'accepted');
+  assert.is(bench.put(2, 'constructor', { ...sshRule, timeout: undefined }, true)?.['revision'], 1);
+  assert.is(frames(bench.hear(3, tcp(22, 'syn'))).length, 1);
+  assert.is(frames(new Bench(bench.saved).hear(3, tcp(22, 'syn'))).length, 1);
+});
+
 test.run();

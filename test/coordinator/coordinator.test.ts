@@ -230,4 +230,63 @@ test('rules of a node are bounded, and the bound is counted', async () => {
   });
 });
 
+test('what a node says of its time may be absurd, and costs nothing but the date', async () => {
+  await within(async ({ coordinator, mirror, say }) => {
+    const status = { status: 'accepted', digest: '00000000', boot, uptime: 2 ** 53 - 1, lastHit: 0 };
+    await say('rule/x/status', status);
+    assert.is(coordinator.ruleList()[0].reported?.uptime, 2 ** 53 - 1);
+    assert.not('lastHitAt' in (mirror.get('kith/json/home/gw-1/rule/x/status') as object));
+    await say('rule/x/status', { ...status, uptime: 1, lastHit: 2 });
+    assert.is(coordinator.counters.get('faults'), 0);
+  });
+});
+
+test('a store that refuses is passed on, so that nobody is told it is safe; a fault of ours is counted instead', async () => {
+  await within(async ({ coordinator, store, say }) => {
+    const { put } = store;
+    store.put = () => Promise.reject(new Error('no space left'));
+    const refused = await say('state', 'ready').then(() => 'acknowledged', String);
+    assert.match(refused, 'no space left');
+    store.put = put;
+    await say('state', 'ready');
+    assert.is(coordinator.nodeList()[0].state, 'ready');
+    store.put = () => {
+      throw new TypeError('a bug');
+    };
+    await say('state', 'init');
+    assert.is(coordinator.counters.get('faults'), 1);
+    store.put = put;
+  });
+});
+
+test('payloads and the registry are bounded, each bound is counted, and room comes back', async () => {
+  await within(async ({ coordinator, say }) => {
+    await say('rule/long', new Uint8Array(8193));
+    await say('info', encodeCbor({ ...info, missing: { pppoe: 'x'.repeat(5000) } }));
+    await say('telemetry/t', encodeCbor({ boot, seq: 1, uptime: 1, counters: {}, text: 'x'.repeat(5000) }));
+    const { counters } = coordinator;
+    assert.equal(
+      [counters.get('bad-rule'), counters.get('bad-info'), counters.get('bad-telemetry')],
+      [1, 1, 1],
+    );
+    assert.match(coordinator.lastProblem!.problem, 'at most 4096 bytes');
+    for (let job = 0; job < 10; job++)
+      await say(`telemetry/job-${job}`, { boot, seq: 10 + job, uptime: 1, counters: {} });
+    assert.equal([counters.get('telemetry.stored'), counters.get('too-many-jobs')], [8, 2]);
+    const rule = new Uint8Array(8192);
+    const fill = (node: number) =>
+      Promise.all(
+        Array.from({ length: 500 }, (_, i) =>
+          coordinator.ingest({ topic: `kith/1/flood/gw-${node}/rule/r${i}`, payload: rule }),
+        ),
+      );
+    for (let node = 0; node < 18; node++) await fill(node);
+    const full = counters.get('registry-full');
+    assert.ok(full > 0 && coordinator.ruleList().length < 9000, String(full));
+    await coordinator.ingest({ topic: 'kith/1/flood/gw-0/rule/r0', payload: new Uint8Array(0) });
+    await say('rule/small', new Uint8Array(4096));
+    assert.is(counters.get('registry-full'), full, 'room came back');
+  });
+});
+
 test.run();
