@@ -198,6 +198,8 @@ export class MqttSession {
       done();
       return;
     }
+    // It may be refused before its turn comes, when nobody listens yet; that must not end the process.
+    taken.catch(() => {});
     this.inFlight++;
     const mayTakeNext = this.inFlight < mostInFlight;
     this.acknowledging = this.acknowledging
