@@ -6,6 +6,7 @@
  *                         /telemetry/<job>   /event/<name>   /request/<verb>   /response/<verb>
  *     kith/json/<site>/<node>/…    the coordinator's JSON mirror of the same leaves
  *     kith/json/coordinator        the coordinator's own counters
+ *     kith/json/coordinator/request/<verb>, …/response/<verb>    what it is asked, and its answers, in JSON
  *
  * Ids are `[a-z0-9-]{1,32}` (docs/mqtt.md), so no id can hold a wildcard or a separator.
  */
@@ -66,6 +67,11 @@ export function formatMirrorTopic(id: NodeId, leaf: Leaf): string {
 
 /** Where the coordinator publishes its own counters as JSON. */
 export const coordinatorTopic = `${mirrorRoot}/coordinator`;
+
+/** Where the coordinator is asked and where it answers. */
+export function coordinatorTopicOf(kind: 'request' | 'response', verb: string): string {
+  return `${coordinatorTopic}/${kind}/${checkedId('verb', verb)}`;
+}
 
 /** The filters an agent subscribes to: its rules and its requests. */
 export function agentFilters(id: NodeId): string[] {

@@ -14,9 +14,3 @@ export interface Link {
 export interface Saved {
   readonly [key: string]: Uint8Array;
 }
-
-/** Randomness fit for identifiers, keys and nonces (never core/random.ts). */
-export interface Entropy {
-  /** Fills all of `into`. */
-  fill(into: Uint8Array): void;
-}

@@ -1,9 +1,11 @@
 /** `kith decode`: the frames of a capture file as text or as JSON, one frame after the other as they are read. */
 
 import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { dissect } from '../capture/dissect.js';
 import { type CapturedFrame, CaptureReader, type CaptureTime } from '../capture/pcap.js';
 import { frameJson, frameLine, frameLines } from '../capture/present.js';
+import { Progress } from './progress.js';
 
 export interface DecodeOptions {
   /** One JSON object a line; otherwise text. */
@@ -37,11 +39,21 @@ export async function decode(
     if (!options.verbose) return out(frameLine(frame, dissection, start));
     for (const line of frameLines(frame, dissection)) await out(line);
   };
-  for await (const chunk of chunks(path, name)) {
-    reader.push(chunk);
-    for (let frame = reader.next(); frame; frame = reader.next()) await write(frame);
+  // Frames that run over the terminal are progress enough; standard input has no known end.
+  const total = path === '-' ? undefined : (await stat(path).catch(() => undefined))?.size;
+  const progress = new Progress(`decoding ${name}`, !process.stdout.isTTY && total !== undefined);
+  let read = 0;
+  try {
+    for await (const chunk of chunks(path, name)) {
+      reader.push(chunk);
+      read += chunk.length;
+      progress.update(read / (total || 1));
+      for (let frame = reader.next(); frame; frame = reader.next()) await write(frame);
+    }
+    reader.end();
+  } finally {
+    progress.done();
   }
-  reader.end();
 }
 
 async function* chunks(path: string, name: string): AsyncGenerator<Uint8Array> {

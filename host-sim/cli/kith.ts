@@ -38,6 +38,11 @@ export function program(): Command {
       .option('--data <directory>', 'what must survive is kept here', '.kith')
       .option('--broker <url>', "somebody else's broker; left out: an embedded one")
       .addOption(new Option('--mqtt <version>', 'with --broker: 4 is 3.1.1').choices(['4', '5']).default('4'))
+      .addOption(
+        new Option('--keep <duration>', 'telemetry older than this is deleted')
+          .argParser(toDuration)
+          .default(30 * 86_400_000, '30d'),
+      )
       .option(
         '--host <address>',
         'the embedded broker listens here; beyond loopback, anyone there can connect',
@@ -84,6 +89,20 @@ export function program(): Command {
     .action(async ({ broker, json }) => {
       const { describeNode, listNodes } = await import('./watch.js');
       for (const row of await listNodes(broker)) print(json ? toLine(row) : describeNode(row));
+    });
+
+  node
+    .command('get')
+    .description('all the coordinator keeps of a node: birth, totals over its boots, latest telemetry')
+    .argument('<node>', '<node> or <site>/<node>')
+    .option('--limit <n>', 'telemetry messages', toInteger(0, 1000), 10)
+    .addOption(siteOption())
+    .addOption(brokerOption())
+    .action(async (name, { site, broker, limit }) => {
+      const { askNode } = await import('./watch.js');
+      const { parseNode } = await import('./rule.js');
+      const { node: record, totals, telemetry } = await askNode(broker, parseNode(name, site), limit);
+      print(JSON.stringify({ node: record, totals, telemetry }, null, 2));
     });
 
   const rule = kith.command('rule').description('the rules of a node');
@@ -145,7 +164,9 @@ export function program(): Command {
     .description('run a scenario offline, as fast as it goes')
     .argument('<scenario>')
     .option('--seed <n>', 'the same seed gives the same bytes', toInteger(0, Number.MAX_SAFE_INTEGER), 1)
-    .option('--duration <duration>', 'simulated time, such as 10m', toDuration, 600_000)
+    .addOption(
+      new Option('--duration <duration>', 'simulated time').argParser(toDuration).default(600_000, '10m'),
+    )
     .option('--homes <n>', 'for scenarios with homes', toInteger(1, 1000))
     .option('--pcap <file>', 'write the frames of the first home here')
     .addOption(jsonOption())

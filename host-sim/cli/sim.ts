@@ -18,6 +18,7 @@ import { MemoryBus, type Publication } from '../sim/bus.js';
 import type { Host } from '../sim/host.js';
 import { Kernel } from '../sim/kernel.js';
 import { PcapTap, RunDigest } from '../sim/tap.js';
+import { Progress } from './progress.js';
 
 export interface SimulateOptions extends ScenarioOptions {
   /** Virtual milliseconds to run, 1 … a year. */
@@ -62,8 +63,8 @@ export interface HostResult {
 }
 
 const longestRunMs = 365 * 86_400_000;
-/** Events between two looks at what else the process has to do, such as an interrupt. */
-const eventsAtOnce = 200_000;
+/** Events between two looks at what else the process has to do, such as an interrupt or to show progress. */
+const eventsAtOnce = 50_000;
 
 /** Throws an Error that names the option at fault, or lists the scenarios there are. */
 export async function simulate(name: string, options: SimulateOptions): Promise<SimulationResult> {
@@ -85,13 +86,16 @@ export async function simulate(name: string, options: SimulateOptions): Promise<
   if (tap) world.segments[0].addTap(tap);
   // Opened before the run: a path that cannot be written should not cost one.
   const file = pcap === undefined ? undefined : await openForWriting(pcap);
+  const progress = new Progress(`simulating ${name}`);
   try {
     do {
       kernel.run(durationMs, eventsAtOnce);
+      progress.update(kernel.now / durationMs);
       await new Promise(resolve => setImmediate(resolve));
     } while (kernel.now < durationMs);
     if (tap) await file?.writeFile(tap.bytes());
   } finally {
+    progress.done();
     await file?.close();
   }
 

@@ -14,6 +14,7 @@ export interface UpOptions {
   readonly data: string;
   readonly broker?: string;
   readonly mqtt: string;
+  readonly keep: number;
   readonly host: string;
   readonly port: number;
   readonly wsPort: number;
@@ -31,6 +32,7 @@ export async function up(
 ): Promise<void> {
   const running = await startCoordinator({
     directory: options.data,
+    keepMs: options.keep,
     ...(options.broker === undefined
       ? { host: options.host, port: options.port, wsPort: options.wsPort }
       : { broker: options.broker, mqttVersion: options.mqtt === '5' ? 5 : 4 }),

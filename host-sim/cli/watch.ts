@@ -2,11 +2,18 @@
  * `kith watch`: what travels below kith/1/, decoded, one line a message; and `kith node ls`, who is there.
  */
 
+import { randomUUID } from 'node:crypto';
 import { descriptors, type Info } from '../../agent/message/messages.js';
-import { filterOf, type NodeId, parseTopic, type Topic } from '../../agent/message/topic.js';
+import {
+  coordinatorTopicOf,
+  filterOf,
+  type NodeId,
+  parseTopic,
+  type Topic,
+} from '../../agent/message/topic.js';
 import { toJson } from '../coordinator/coordinator.js';
 import { decodeMessage, decodePeoplesPayload } from '../coordinator/payload.js';
-import { collectRetained, visit } from './client.js';
+import { collectRetained, pause, visit } from './client.js';
 
 export interface Seen {
   readonly topic: string;
@@ -84,4 +91,36 @@ export function describeNode(row: NodeRow): string {
   const missing = info ? Object.keys(info.missing).sort().join(',') || '-' : '?';
   const rest = info ? `rules=${info.rules.count} ${info.platform} ${info.firmware}` : '(no birth message)';
   return `${row.site}/${row.node} ${row.state} jobs=${jobs} missing=${missing} ${rest}`;
+}
+
+/** How long the coordinator may take to answer. */
+const answerMs = 5_000;
+
+/** All the coordinator knows of a node: its record, totals over all its boots, and its latest telemetry. */
+export async function askNode(url: string, id: NodeId, limit: number): Promise<{ [key: string]: unknown }> {
+  const transaction = randomUUID();
+  let answer: (body: { [key: string]: unknown }) => void = () => {};
+  const answered = new Promise<{ [key: string]: unknown }>(resolve => {
+    answer = resolve;
+  });
+  const hear = (_topic: string, payload: Uint8Array) => {
+    const body = JSON.parse(Buffer.from(payload).toString());
+    if (body.transaction === transaction) answer(body);
+  };
+  return visit(url, hear, async ({ subscribe, publish }) => {
+    await subscribe(coordinatorTopicOf('response', 'node'));
+    await publish(
+      coordinatorTopicOf('request', 'node'),
+      JSON.stringify({ transaction, ...id, limit }),
+      false,
+    );
+    const late = new Error(
+      `the coordinator did not answer within ${answerMs / 1000} s: is one connected to this broker?`,
+    );
+    const body = await Promise.race([answered, pause(answerMs).then(() => Promise.reject(late))]);
+    if (!body['ok']) throw new Error(String(body['error']));
+    if (body['node'] === null)
+      throw new Error(`there is no node ${id.site}/${id.node}: kith node ls lists them`);
+    return body;
+  });
 }

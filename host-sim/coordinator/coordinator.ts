@@ -23,7 +23,9 @@ import {
 } from '../../agent/message/messages.js';
 import {
   coordinatorTopic,
+  coordinatorTopicOf,
   formatMirrorTopic,
+  isId,
   type Leaf,
   type NodeId,
   parseTopic,
@@ -89,6 +91,8 @@ const mostBytes = {
 /** What the registry holds in memory, counted as payload bytes and a fixed part a record. */
 const mostHeldBytes = 64 << 20;
 const recordBytes = 256;
+/** Telemetry messages in one answer: about 1 MB. */
+const mostHistory = 1000;
 /** The mirror of a node's telemetry is for displays: one a second is enough, and a flood must not double itself. */
 const mirrorTelemetryMs = 1_000;
 
@@ -100,6 +104,7 @@ const counterNames = [
   'bad-state',
   'bad-info',
   'bad-rule',
+  'bad-request',
   'bad-rule-status',
   'bad-telemetry',
   'bad-event',
@@ -165,6 +170,7 @@ export class Coordinator {
   }
 
   private async sort(publication: Publication): Promise<void> {
+    if (publication.topic === coordinatorTopicOf('request', 'node')) return this.answerNode(publication);
     const topic = parseTopic(publication.topic);
     if (!topic.ok) {
       // Other people's topics are their own affair; ours that are none are shown.
@@ -230,6 +236,42 @@ export class Coordinator {
 
   publishStatus(extra: Record<string, unknown>): void {
     this.options.publish(coordinatorTopic, this.status(extra), { retain: true });
+  }
+
+  /** `request/node`: all that is known of one node, with its totals and latest telemetry. */
+  private async answerNode(publication: Publication): Promise<void> {
+    const decoded = decodePeoplesPayload(publication.payload);
+    const asked = (decoded.ok ? decoded.value : {}) as { [key: string]: unknown };
+    const { transaction, site, node, limit = 10 } = asked;
+    if (typeof transaction !== 'string' || transaction.length > 64) {
+      this.refuse(publication, 'bad-request', 'transaction: expected text of at most 64 characters');
+      return;
+    }
+    const answer = (body: object) =>
+      this.options.publish(coordinatorTopicOf('response', 'node'), toJson({ transaction, ...body }), {
+        retain: false,
+      });
+    const wrong =
+      typeof site !== 'string' || typeof node !== 'string' || !isId(site) || !isId(node)
+        ? 'site, node: expected ids of 1 to 32 characters of a-z, 0-9 and -'
+        : typeof limit !== 'number' || !(limit >= 0 && limit <= mostHistory)
+          ? `limit: expected 0 to ${mostHistory}`
+          : undefined;
+    if (wrong !== undefined) {
+      this.refuse(publication, 'bad-request', wrong);
+      answer({ ok: false, error: wrong });
+      return;
+    }
+    const id = { site, node } as NodeId;
+    const { store } = this.options;
+    const [totals, telemetry] = await this.durably(
+      Promise.all([
+        store.totals(id.site, id.node),
+        store.history(id.site, id.node, { limit: limit as number }),
+      ]),
+    );
+    const record = this.nodes.get(keyOf(id)) ?? null;
+    answer({ ok: true, node: record, totals, telemetry });
   }
 
   private async ingestState(id: NodeId, publication: Publication): Promise<void> {

@@ -5,7 +5,7 @@
 
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { filterOf, formatTopic } from '../../agent/message/topic.js';
+import { coordinatorTopicOf, filterOf, formatTopic } from '../../agent/message/topic.js';
 import { MqttSession, redact } from '../mqtt/session.js';
 import { type Broker, openBroker } from './broker.js';
 import { Coordinator, type CoordinatorOptions, type Publication } from './coordinator.js';
@@ -17,6 +17,8 @@ export interface StartOptions {
   /** Somebody else's broker; left out: an embedded one. */
   readonly broker?: string;
   readonly mqttVersion?: 4 | 5;
+  /** Telemetry older than this is deleted; default 30 days. */
+  readonly keepMs?: number;
   /** Of the embedded broker. */
   readonly host?: string;
   readonly port?: number;
@@ -42,7 +44,10 @@ export async function startCoordinator(options: StartOptions): Promise<Running> 
   await mkdir(directory, { recursive: true }).catch(error => {
     throw new Error(`--data: cannot make ${directory}: ${(error as Error).message}`);
   });
-  const store = await openStore(join(directory, 'store'), { sync: true });
+  const store = await openStore(join(directory, 'store'), {
+    sync: true,
+    ...(options.keepMs === undefined ? {} : { limits: { maxAgeMs: options.keepMs } }),
+  });
   let publish: CoordinatorOptions['publish'] = () => {};
   const coordinator = await Coordinator.open({
     store,
@@ -68,7 +73,7 @@ export async function startCoordinator(options: StartOptions): Promise<Running> 
         url: options.broker,
         clientId: 'kith-coordinator',
         protocolVersion: options.mqttVersion ?? 4,
-        filters: [filterOf({}, '#')],
+        filters: [filterOf({}, '#'), coordinatorTopicOf('request', '+')],
         message: (topic, payload) => ingest({ topic, payload }),
         log,
       });

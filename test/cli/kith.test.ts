@@ -141,6 +141,14 @@ test('the main job: nodes report, a rule is judged and wakes a host, a bad one i
   },
 );
 
+test('long work shows progress on a terminal, and none in a pipe', async () => {
+  const args = ['sim', 'street', '--homes', '30', '--duration', '2h'];
+  assert.not.match((await Process.runKith(args)).output, /%/);
+  const terminal = await Process.runKithOnTerminal(args);
+  assert.is(terminal.code, 0);
+  assert.match(terminal.output, /simulating street \d+ %/);
+});
+
 test('errors say what to do, on standard error, with exit code 1', async () => {
   const nowhere = ['--broker', `mqtt://127.0.0.1:${await freePort()}`];
   const text = join(directory, 'text.pcap');

@@ -67,6 +67,12 @@ export class Process {
     return { code: await run.ended, output: run.output };
   }
 
+  /** As `runKith`, with a terminal (script of util-linux) as standard output and error. */
+  static runKithOnTerminal(args: readonly string[]): Promise<{ code: number | null; output: string }> {
+    const command = [process.execPath, '--import', 'tsx', kith, ...args].map(word => `'${word}'`).join(' ');
+    return Process.run('script', ['-qec', command, '/dev/null']);
+  }
+
   /** Resolves when the output matches; rejects, with the output, if the process ends first or says nothing of it. */
   says(pattern: RegExp, limitMs = 30_000): Promise<void> {
     return new Promise((resolve, reject) => {
