@@ -154,9 +154,17 @@ function checkPortable(ast: ReturnType<typeof parse>, say: (node: Node, what: st
       case 'ObjectMethod':
         if (node.async) say(node, 'no async: the agent is sans-I/O');
         if ('generator' in node && node.generator) say(node, 'no generators');
+        if (node.type === 'ArrowFunctionExpression' && losesThis(node))
+          say(
+            node,
+            'an arrow that uses this, around one that does not, loses it on Espruino: take it out first',
+          );
         break;
       case 'PrivateName':
         say(node, 'no #private: use `private`');
+        break;
+      case 'BinaryExpression':
+        if (node.operator === '**') say(node, 'no **: it becomes Math.pow, which is inexact on Espruino');
         break;
       case 'BigIntLiteral':
         say(node, 'no BigInt');
@@ -190,6 +198,22 @@ function checkPortable(ast: ReturnType<typeof parse>, say: (node: Node, what: st
   });
   // Global names: any identifier used as a value that is not a property name or a type.
   visitValues(ast.program, name => forbiddenGlobals.has(name.name) && say(name, `no ${name.name} in agent/`));
+}
+
+/** Espruino notes "uses this" in one flag, which an arrow within clears. */
+function losesThis(arrow: Node): boolean {
+  let uses = false;
+  let holdsOneThatDoesNot = false;
+  traverseFast(arrow, node => {
+    if (node.type === 'ThisExpression') uses = true;
+    if (node === arrow || node.type !== 'ArrowFunctionExpression') return;
+    let innerUses = false;
+    traverseFast(node, inner => {
+      if (inner.type === 'ThisExpression') innerUses = true;
+    });
+    if (!innerUses) holdsOneThatDoesNot = true;
+  });
+  return uses && holdsOneThatDoesNot;
 }
 
 /** Calls `hear` for every identifier that stands for a value. */
@@ -250,6 +274,8 @@ test('each breach is found: the test itself can fail', () => {
     ['agent/x.ts', 'const b = [1].at(0);', /\.at\(\)/],
     ['agent/x.ts', 'a: for (;;) break a;', /labels/],
     ['agent/x.ts', 'const b = 1n;', /BigInt/],
+    ['agent/x.ts', 'const b = 2 ** 3;', /inexact/],
+    ['agent/x.ts', 'class A { b() { return [() => this.c.some(d => d)]; } }', /loses it/],
     ['agent/x.ts', 'const b = /a{2}/;', /regular/],
     ['agent/port/x.ts', 'export const a = 1;', /types only/],
   ];

@@ -205,9 +205,12 @@ function readHalf(bits: number): number {
   const fraction = bits & 1023;
   let value: number;
   if (exponent === 0) value = fraction / 16777216;
-  else if (exponent < 31) value = (1 + fraction / 1024) * 2 ** (exponent - 15);
-  else value = fraction === 0 ? Infinity : NaN;
-  return bits < 0x8000 ? value : -value;
+  else if (exponent < 31) {
+    // By doubling, as Math.pow is inexact on Espruino: (1024 + fraction) × 2^(exponent − 25).
+    value = (1024 + fraction) / 33554432;
+    for (let doublings = exponent; doublings > 0; doublings--) value *= 2;
+  } else value = fraction === 0 ? Infinity : NaN;
+  return bits < 0x8000 ? value : value / -1;
 }
 
 function measure(value: CborValue | undefined, trail: (string | number)[]): number {
@@ -328,7 +331,7 @@ function halfBits(value: number): number {
   if (size > 65504) return -1;
   // `unit` is the value of the lowest fraction bit: 2^−24 for the subnormal and the smallest normal numbers.
   let exponent = 1;
-  let unit = 2 ** -24;
+  let unit = 1 / 16777216;
   while (size >= 2048 * unit) {
     exponent++;
     unit *= 2;

@@ -287,7 +287,7 @@ function shorten(text: string, maxBytes: number): string {
   if (text.length <= maxBytes && utf8Length(text) <= maxBytes) return text;
   let end = maxBytes - 3;
   while (utf8Length(text.slice(0, end)) > maxBytes - 3) end--;
-  return `${text.slice(0, end)}…`;
+  return `${text.slice(0, end)}...`;
 }
 
 // ---- Patterns ----

@@ -201,10 +201,9 @@ class PowerProxy implements Job {
 
   /** Follows the rules: hosts that one names are known, the others forgotten. */
   private knowHosts(): void {
-    for (const active of this.table.order) if (active.rule.host) this.hosts.know(active.rule.host);
-    this.hosts.keep(host =>
-      this.table.order.some(active => active.rule.host && sameBytes(active.rule.host, host.mac)),
-    );
+    const { order } = this.table;
+    for (const { rule } of order) if (rule.host) this.hosts.know(rule.host);
+    this.hosts.keep(host => order.some(({ rule }) => rule.host && sameBytes(rule.host, host.mac)));
   }
 }
 

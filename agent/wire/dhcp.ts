@@ -226,7 +226,9 @@ export function emitDhcp(message: Dhcp, out: Uint8Array, at: number): number {
     if (!(code > 0 && code < endCode && code !== overloadCode))
       throw new Error(`code: expected 1..254 but not ${overloadCode}, got ${code}`);
     for (let piece = 0; piece < pieceCount(data); piece++) {
-      const part = data.subarray(piece * maxPieceLength, (piece + 1) * maxPieceLength);
+      // Espruino's subarray does not stop at the end of the data.
+      const end = Math.min(data.length, (piece + 1) * maxPieceLength);
+      const part = data.subarray(piece * maxPieceLength, end);
       at = writeUint8(out, at, code);
       at = writeUint8(out, at, part.length);
       at = writeBytes(out, at, part);
