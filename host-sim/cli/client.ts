@@ -3,7 +3,7 @@
  */
 
 import { connect, type IPublishPacket, type MqttClient } from 'mqtt';
-import { describeBrokerError } from '../mqtt/session.js';
+import { checkBrokerUrl, describeBrokerError, subscribe, within } from '../mqtt/session.js';
 
 export type Hear = (topic: string, payload: Uint8Array, retained: boolean) => void;
 
@@ -16,6 +16,8 @@ export interface Visit {
 /** A broker has sent the retained messages of a subscription when none came for this long. */
 const quietMs = 250;
 const mostRetainedMs = 10_000;
+/** For the broker's own answers. */
+const answerMs = 10_000;
 
 /** Runs `work` with a connection; errors say what to do. `lost` is called if the broker goes away meanwhile. */
 export async function visit<T>(url: string, hear: Hear, work: (visit: Visit) => Promise<T>): Promise<T> {
@@ -27,11 +29,14 @@ export async function visit<T>(url: string, hear: Hear, work: (visit: Visit) => 
     );
     client.on('error', error => reject(new Error(describeBrokerError(url, error))));
   });
+  gone.catch(() => {});
   try {
-    return await Promise.race([gone, work(new Visitor(url, client))]);
-  } finally {
-    gone.catch(() => {});
-    await client.endAsync();
+    const result = await Promise.race([gone, work(new Visitor(url, client))]);
+    await within(answerMs, client.endAsync(), 'the end');
+    return result;
+  } catch (error) {
+    client.end(true); // without waiting for what a broker that is gone will not acknowledge
+    throw error;
   }
 }
 
@@ -58,26 +63,21 @@ export function pause(ms: number): Promise<void> {
 
 class Visitor implements Visit {
   constructor(url: string, client: MqttClient) {
-    this.subscribe = async filter => {
-      const granted = await client.subscribeAsync(filter, { qos: 1 }).catch(error => {
-        throw new Error(describeBrokerError(url, error));
-      });
-      if (granted.some(({ qos }) => qos > 2))
-        throw new Error(`the broker refuses the subscription to ${filter}`);
-    };
+    this.subscribe = filter => subscribe(client, url, [filter]);
     this.publish = async (topic, payload, retain) => {
-      await client.publishAsync(topic, payload as Buffer | string, { qos: 1, retain });
+      await within(
+        answerMs,
+        client.publishAsync(topic, payload as Buffer | string, { qos: 1, retain }),
+        'a publication',
+      );
     };
   }
   readonly subscribe: Visit['subscribe'];
   readonly publish: Visit['publish'];
 }
 
-function connected(url: string): Promise<MqttClient> {
-  if (!/^(mqtts?|wss?):\/\/./.test(url))
-    return Promise.reject(
-      new Error(`--broker: expected mqtt://host:port, mqtts://, ws:// or wss://, got ${url}`),
-    );
+async function connected(url: string): Promise<MqttClient> {
+  checkBrokerUrl(url);
   return new Promise((resolve, reject) => {
     const client = connect(url, { reconnectPeriod: 0, connectTimeout: 5_000 });
     const fail = (error: unknown) => {

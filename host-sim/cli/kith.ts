@@ -199,8 +199,16 @@ export function interrupted(): Promise<void> {
 
 /** Waits while the reader of a pipe is slower than we are. */
 function print(line: string): Promise<void> | void {
-  if (!process.stdout.write(`${line}\n`))
+  if (!process.stdout.write(`${harmless(line)}\n`))
     return new Promise(resolve => process.stdout.once('drain', resolve));
+}
+
+/** What strangers publish must not steer the terminal: control characters are shown as escapes. */
+function harmless(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  return text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, character => {
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  });
 }
 
 function toLine(value: unknown): string {
@@ -253,10 +261,12 @@ function packageVersion(): string {
 process.stdout.on('error', error => {
   // The reader of a pipe has seen enough (`kith decode … | head`).
   if ((error as NodeJS.ErrnoException).code === 'EPIPE') process.exit(0);
+  console.error(`kith: the output cannot be written: ${error.message}`);
+  process.exit(1);
 });
 program()
   .parseAsync()
   .catch(error => {
-    console.error(`kith: ${(error as Error).message}`);
+    console.error(`kith: ${harmless((error as Error).message)}`);
     process.exitCode = 1;
   });

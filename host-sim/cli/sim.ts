@@ -93,7 +93,7 @@ export async function simulate(name: string, options: SimulateOptions): Promise<
       progress.update(kernel.now / durationMs);
       await new Promise(resolve => setImmediate(resolve));
     } while (kernel.now < durationMs);
-    if (tap) await file?.writeFile(tap.bytes());
+    if (tap) await file?.writeFile(tap.bytes()).catch(error => Promise.reject(unwritable(pcap, error)));
   } finally {
     progress.done();
     await file?.close();
@@ -185,8 +185,12 @@ async function openForWriting(path: string): Promise<FileHandle> {
   try {
     return await open(path, 'w');
   } catch (error) {
-    throw new Error(`pcap: expected a file that can be written, got ${path}: ${(error as Error).message}`);
+    throw unwritable(path, error);
   }
+}
+
+function unwritable(path: string | undefined, error: unknown): Error {
+  return new Error(`pcap: expected a file that can be written, got ${path}: ${(error as Error).message}`);
 }
 
 interface Report {

@@ -30,6 +30,9 @@ export async function up(
   stop: Promise<void>,
   say: (line: string) => void,
 ): Promise<void> {
+  let isUp = false;
+  // A broker or disk that does not answer must not hold whoever asks us to stop.
+  stop.then(() => isUp || process.exit(130));
   const running = await startCoordinator({
     directory: options.data,
     keepMs: options.keep,
@@ -44,6 +47,7 @@ export async function up(
   });
   const street = options.homes > 0 ? startStreet(options, options.broker ?? running.url, say) : undefined;
   for (const line of describe(options, running, street?.seed)) say(line);
+  isUp = true;
   await stop;
   say('stopping');
   await street?.stop();

@@ -346,7 +346,8 @@ export class Coordinator {
     }
     this.counters.add(outcome === 'stored' ? 'telemetry.stored' : 'telemetry.duplicate');
     const key = `${keyOf(id)}/${leaf.name}`;
-    if (node.heardAt - (this.mirroredAt.get(key) ?? 0) < mirrorTelemetryMs) return;
+    // A wall clock may step back; then the mirror goes on, too.
+    if (Math.abs(node.heardAt - (this.mirroredAt.get(key) ?? 0)) < mirrorTelemetryMs) return;
     if (this.mirroredAt.size > mostNodes) this.mirroredAt.clear();
     this.mirroredAt.set(key, node.heardAt);
     this.mirror(id, leaf, { ...decoded.value, at: iso(node.heardAt) }, true);

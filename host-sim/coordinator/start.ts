@@ -56,11 +56,11 @@ export async function startCoordinator(options: StartOptions): Promise<Running> 
     ...(options.event ? { event: options.event } : {}),
   });
   // A full disk refuses thousands of messages a second; the person who runs this needs to be told once in a while.
-  let toldAt = 0;
+  let toldAt = -Infinity;
   const ingest = (publication: Publication) =>
     coordinator.ingest(publication).catch(error => {
-      if (Date.now() - toldAt > refusalSpacingMs) {
-        toldAt = Date.now();
+      if (performance.now() - toldAt > refusalSpacingMs) {
+        toldAt = performance.now();
         log(`not stored, and so not acknowledged: ${(error as Error).message}`);
       }
       throw error;
@@ -73,7 +73,7 @@ export async function startCoordinator(options: StartOptions): Promise<Running> 
         url: options.broker,
         clientId: 'kith-coordinator',
         protocolVersion: options.mqttVersion ?? 4,
-        filters: [filterOf({}, '#'), coordinatorTopicOf('request', '+')],
+        filters: [filterOf({}, '#'), coordinatorTopicOf('request', 'node')],
         message: (topic, payload) => ingest({ topic, payload }),
         log,
       });

@@ -39,6 +39,12 @@ const firstRetryMs = 500;
 const lastRetryMs = 30_000;
 /** Towards a broker that reads slowly; beyond it QoS 0 is dropped and counted. */
 const mostWaitingBytes = 4 << 20;
+/** QoS 1 waiting for the broker's word. */
+const mostUnacknowledged = 1_000;
+/** A broker answers a subscription in milliseconds; one that has not by then never will. */
+const answerMs = 10_000;
+/** For what is on its way when the session is closed. */
+const closeMs = 3_000;
 /** Messages taken and not yet acknowledged; at the limit the next one waits, and so does the broker. */
 const mostInFlight = 1_000;
 /** Given to `mqtt` instead of success, so that it takes the next packet without acknowledging this one. */
@@ -56,6 +62,8 @@ export class MqttSession {
   private acknowledging: Promise<void> = Promise.resolve();
   private inFlight = 0;
   private closed: Promise<void> | undefined;
+  /** QoS 1 that no broker has acknowledged yet, in order; sent again over the next connection. */
+  private readonly unacknowledged = new Set<MqttPublication>();
 
   constructor(options: MqttSessionOptions) {
     this.options = options;
@@ -74,16 +82,22 @@ export class MqttSession {
     });
   }
 
-  /** False, and counted, if the broker is away or, for QoS 0, too slow. QoS 1 is sent again until acknowledged. */
-  publish({ topic, payload, qos, retain }: MqttPublication): boolean {
+  /**
+   * False, and counted, if the broker is away or too slow to take more. What was taken with QoS 1 is sent again, over
+   * each new connection, until it is acknowledged.
+   */
+  publish(publication: MqttPublication): boolean {
     const { client } = this;
-    if (!client?.connected || (qos === 0 && client.stream.writableLength > mostWaitingBytes)) {
+    const isFull =
+      publication.qos === 0
+        ? (client?.stream.writableLength ?? 0) > mostWaitingBytes
+        : this.unacknowledged.size >= mostUnacknowledged;
+    if (!client?.connected || isFull) {
       this.dropped++;
       return false;
     }
-    client.publish(topic, payload as Buffer | string, { qos, retain }, error => {
-      if (error && !this.closing) this.options.log(describeBrokerError(this.options.url, error));
-    });
+    if (publication.qos === 1) this.unacknowledged.add(publication);
+    this.send(client, publication);
     return true;
   }
 
@@ -110,13 +124,24 @@ export class MqttSession {
   private async end(): Promise<void> {
     this.closing = true;
     clearTimeout(this.timer);
-    await this.acknowledging;
     const { client } = this;
-    await client?.endAsync(!client.connected);
+    const orderly = this.acknowledging.then(() => client?.endAsync(!client.connected));
+    // A broker that has stopped answering must not keep us.
+    await within(closeMs, orderly, 'the end').catch(() => client?.stream.destroy());
+  }
+
+  private send(client: MqttClient, publication: MqttPublication): void {
+    const { topic, payload, qos, retain } = publication;
+    client.publish(topic, payload as Buffer | string, { qos, retain }, error => {
+      if (!error) this.unacknowledged.delete(publication);
+      else if (!this.closing && client.connected)
+        this.options.log(describeBrokerError(this.options.url, error));
+    });
   }
 
   private async connect(): Promise<void> {
     const { url, clientId, protocolVersion = 4, will, filters = [] } = this.options;
+    checkBrokerUrl(url);
     const client = connect(url, {
       clientId,
       protocolVersion,
@@ -134,16 +159,10 @@ export class MqttSession {
     client.on('close', () => this.lost(client));
     // Also where the session was present: it may be one from before a filter was added.
     if (filters.length > 0) {
-      const granted = await client.subscribeAsync([...filters], { qos: 1 }).catch(error => {
+      await subscribe(client, url, filters).catch(error => {
         client.end(true);
-        throw new Error(describeBrokerError(url, error));
+        throw error;
       });
-      if (granted.some(grant => grant.qos > 2)) {
-        client.end(true);
-        throw new Error(
-          `${redact(url)} refuses the subscription to ${filters.join(', ')}: check its access rules`,
-        );
-      }
     }
     if (this.closing) {
       client.end(true);
@@ -151,6 +170,7 @@ export class MqttSession {
     }
     this.connected = true;
     this.retryMs = firstRetryMs;
+    for (const publication of this.unacknowledged) this.send(client, publication);
     this.options.up?.(sessionPresent);
   }
 
@@ -226,9 +246,38 @@ function acknowledge(client: MqttClient, messageId: number): void {
   writer._sendPacket({ cmd: 'puback', messageId, reasonCode: 0 });
 }
 
+/** Subscribes with QoS 1; rejects, saying what to do, if the broker refuses or does not answer. */
+export async function subscribe(client: MqttClient, url: string, filters: readonly string[]): Promise<void> {
+  const refusal = `${redact(url)} refuses the subscription to ${filters.join(', ')}: check its access rules`;
+  const granted = await within(
+    answerMs,
+    client.subscribeAsync([...filters], { qos: 1 }),
+    'a subscription',
+  ).catch(error => {
+    // SUBACK 128 (MQTT 3.1.1 §3.9.3) or a reason code of MQTT 5.
+    throw new Error((error as { code?: number }).code === 128 ? refusal : describeBrokerError(url, error));
+  });
+  if (granted.some(({ qos }) => qos > 2)) throw new Error(refusal);
+}
+
+/** Rejects if the promise takes longer than `ms`. */
+export function within<T>(ms: number, promise: Promise<T>, what: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer to ${what} within ${ms / 1000} s`)), ms);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** Throws, saying what was expected, unless `url` is one of a broker. */
+export function checkBrokerUrl(url: string): void {
+  if (!/^(mqtts?|wss?):\/\/./.test(url) || !URL.canParse(url))
+    throw new Error(`--broker: expected mqtt://host:port, mqtts://, ws:// or wss://, got ${redact(url)}`);
+}
+
 /** A URL without its password, for messages. */
 export function redact(url: string): string {
-  return url.replace(/\/\/([^:@/]*)(:[^@/]*)?@/, '//$1@');
+  return url.replace(/\/\/([^:@/]*)(:.*)?@/, '//$1@');
 }
 
 /** What went wrong with a broker, and what to do about it. */
@@ -247,6 +296,8 @@ export function describeBrokerError(url: string, error: unknown): string {
     case 135:
       return `${broker} refuses us (${message}): put user and password into the URL, mqtt://user:password@host`;
     default:
+      if (message === 'connack timeout')
+        return `${broker} took the connection and said nothing: is it an MQTT broker?`;
       return `${broker}: ${message || String(code)}`;
   }
 }

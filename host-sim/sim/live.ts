@@ -11,6 +11,8 @@ import type { Kernel } from './kernel.js';
 
 /** The finest step of live time; frames within one are handled in their order, up to this late. */
 const tickMs = 10;
+/** Tens of milliseconds of work. A world that asks for more falls behind the clock instead of starving the connections. */
+const mostEventsAtOnce = 2_000;
 
 export class LiveClock {
   private readonly kernel: Kernel;
@@ -42,7 +44,7 @@ export class LiveClock {
 
   private catchUp(): void {
     const now = Math.floor((performance.now() - this.startedAt) * this.speed);
-    if (now > this.kernel.now) this.kernel.run(now);
+    if (now > this.kernel.now) this.kernel.run(now, mostEventsAtOnce);
   }
 }
 
