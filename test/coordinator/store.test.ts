@@ -291,7 +291,7 @@ test('a failed write rejects, is retried with a doubling delay on a reopened dat
     let now = 0;
     // By way of its base class: the two types hold each other in a circle, and tsc is not always sure that they agree.
     const store = await openStore(directory, {
-      level: level as ClassicLevel<string, string>,
+      level: level as unknown as ClassicLevel<string, string>,
       now: () => now,
     });
     await store.telemetry(message(1));
