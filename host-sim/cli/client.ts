@@ -84,11 +84,12 @@ async function connected(url: string): Promise<MqttClient> {
       client.end(true);
       reject(new Error(describeBrokerError(url, error)));
     };
+    const closed = () => fail(new Error('it closed the connection before accepting it'));
     client.once('error', fail);
-    client.once('close', () => fail(new Error('it closed the connection before accepting it')));
+    client.once('close', closed);
     client.once('connect', () => {
-      client.removeAllListeners('error');
-      client.removeAllListeners('close');
+      client.off('error', fail);
+      client.off('close', closed);
       resolve(client);
     });
   });

@@ -55,7 +55,7 @@ export function program(): Command {
         .option('--homes <n>', 'simulated homes', toInteger(1, 1000), 20)
         .option(
           '--seed <n>',
-          'of everything random; left out: another every time',
+          'seed of everything random; left out: another every time, printed',
           toInteger(0, Number.MAX_SAFE_INTEGER),
         )
         .option('--speed <factor>', 'simulated seconds per second', toSpeed, 1);
@@ -88,7 +88,7 @@ export function program(): Command {
     .addOption(jsonOption())
     .action(async ({ broker, json }) => {
       const { describeNode, listNodes } = await import('./watch.js');
-      for (const row of await listNodes(broker)) print(json ? toLine(row) : describeNode(row));
+      for (const row of await listNodes(broker)) await print(json ? toLine(row) : describeNode(row));
     });
 
   node
@@ -116,7 +116,7 @@ export function program(): Command {
     .action(async (nodeName, { site, broker, json }) => {
       const { describeRule, listRules, parseNode, ruleToJson } = await import('./rule.js');
       const rules = await listRules(broker, nodeName === undefined ? undefined : parseNode(nodeName, site));
-      for (const one of rules) print(json ? toLine(ruleToJson(one)) : describeRule(one));
+      for (const one of rules) await print(json ? toLine(ruleToJson(one)) : describeRule(one));
     });
   rule
     .command('get')
@@ -134,8 +134,8 @@ export function program(): Command {
     });
   rule
     .command('put')
-    .description('publish a rule and wait for the node’s answer')
-    .argument('<node>')
+    .description("publish a rule and wait for the node's answer")
+    .argument('<node>', '<node> or <site>/<node>')
     .argument('<rule>', 'its id')
     .argument('<text>', 'the rule as JSON, @file, or - for standard input')
     .addOption(siteOption())
@@ -157,17 +157,21 @@ export function program(): Command {
     .action(async (nodeName, id, { site, broker }) => {
       const { parseNode, removeRule } = await import('./rule.js');
       await removeRule(broker, parseNode(nodeName, site), id);
+      print('removed');
     });
 
   kith
     .command('sim')
     .description('run a scenario offline, as fast as it goes')
-    .argument('<scenario>')
+    .argument(
+      '<scenario>',
+      'home (one), street (many homes), or wake (home, and after a minute the rule that wakes)',
+    )
     .option('--seed <n>', 'the same seed gives the same bytes', toInteger(0, Number.MAX_SAFE_INTEGER), 1)
     .addOption(
       new Option('--duration <duration>', 'simulated time').argParser(toDuration).default(600_000, '10m'),
     )
-    .option('--homes <n>', 'for scenarios with homes', toInteger(1, 1000))
+    .option('--homes <n>', 'homes in the scenario street', toInteger(1, 1000))
     .option('--pcap <file>', 'write the frames of the first home here')
     .addOption(jsonOption())
     .action(async (scenario, options) =>
@@ -190,10 +194,10 @@ export function program(): Command {
   return kith;
 }
 
-/** Resolves at the first Ctrl-C or SIGTERM. */
+/** Resolves at the first Ctrl-C or SIGTERM. npm hands Ctrl-C on a second time, which must not end an orderly end. */
 export function interrupted(): Promise<void> {
   return new Promise(resolve => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => resolve());
   });
 }
 

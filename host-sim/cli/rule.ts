@@ -33,10 +33,10 @@ export async function listRules(url: string, node: NodeId | undefined): Promise<
     const key = `${site}/${nodeName}/${leaf.name}`;
     const rule = rules.get(key) ?? { site, node: nodeName, rule: leaf.name };
     if (leaf.kind === 'rule') {
-      rule.desired = { payload: Buffer.from(payload).toString('base64'), digest: digest(payload), at: 0 };
+      rule.desired = { payload: Buffer.from(payload).toString('base64'), digest: digest(payload) };
     } else {
       const status = decodeMessage(descriptors['rule-status'], payload);
-      if (status.ok) rule.reported = { ...status.value, at: 0 };
+      if (status.ok) rule.reported = status.value;
     }
     rules.set(key, rule);
   }
@@ -54,7 +54,8 @@ export function describeDesired(rule: RuleRecord): string {
 export function describeRule(rule: RuleRecord): string {
   const { reported } = rule;
   const hits = reported?.hits === undefined ? '' : ` hits=${reported.hits}`;
-  const why = reported?.status === 'rejected' ? ` ${reported.reason ?? ''}` : '';
+  const kept = reported?.inForce === undefined ? '' : ' (the one before stays in force)';
+  const why = reported?.status === 'rejected' ? `${kept} ${reported.reason ?? ''}` : '';
   return `${keyOf(rule)} ${ruleStanding(rule)}${hits}${why} ${describeDesired(rule)}`;
 }
 
@@ -117,6 +118,8 @@ export async function putRule(
 /** Clears the desired rule; resolves when the broker has acknowledged. */
 export async function removeRule(url: string, node: NodeId, id: string): Promise<void> {
   checkRuleId(id);
+  const known = (await listRules(url, node)).some(({ rule }) => rule === id);
+  if (!known) throw new Error(`there is no rule ${id} at ${node.site}/${node.node}: kith rule ls lists them`);
   await visit(
     url,
     () => {},

@@ -84,12 +84,13 @@ function describe(
   seed: number | undefined,
 ): string[] {
   const { homes, data } = options;
-  const broker = options.broker === undefined ? 'embedded broker' : 'broker';
+  const kind = options.broker === undefined ? ' (embedded)' : '';
   // Commands find the default broker by themselves.
   const flag = running.url === 'mqtt://127.0.0.1:1883' ? '' : ` --broker ${running.url}`;
-  const kith = 'npm run -s kith --';
+  // From a checkout the command is npm's; installed, it is on the path.
+  const kith = import.meta.url.endsWith('.ts') ? 'npm run -s kith --' : 'kith';
   const lines = [
-    `${broker}     ${running.url}${running.wsUrl ? `   ${running.wsUrl}` : ''}`,
+    `broker     ${running.url}${running.wsUrl ? `   ${running.wsUrl}` : ''}${kind}`,
     `data       ${resolve(data)}`,
   ];
   if (seed !== undefined) {

@@ -46,12 +46,12 @@ export interface NodeRecord extends NodeId {
   heardAt: number;
 }
 
-/** A rule as people desire it and as the node reports it. */
+/** A rule as people desire it and as the node reports it. `at` is when the coordinator heard it, ms since 1970. */
 export interface RuleRecord extends NodeId {
   readonly rule: string;
   /** The payload as published, base64; absent: nobody desires it (any more). */
-  desired?: { readonly payload: string; readonly digest: string; readonly at: number };
-  reported?: RuleStatus & { readonly at: number };
+  desired?: { readonly payload: string; readonly digest: string; readonly at?: number };
+  reported?: RuleStatus & { readonly at?: number };
 }
 
 /** How a desired rule stands: `pending` until the node has judged this very payload. */

@@ -150,11 +150,11 @@ export class Host implements Receiver {
     return this.power === 'awake';
   }
 
-  /** Milliseconds awake, and asleep or booting, since it was made. */
+  /** Whole milliseconds awake, and asleep or booting, since it was made. */
   times(): { readonly awakeMs: number; readonly asleepMs: number } {
     const { now } = this.kernel;
     const awakeMs = this.awakeBeforeMs + (this.awake ? now - this.awakeSince : 0);
-    return { awakeMs, asleepMs: now - this.bornAt - awakeMs };
+    return { awakeMs: Math.round(awakeMs), asleepMs: Math.round(now - this.bornAt - awakeMs) };
   }
 
   receive(_now: number, bytes: Uint8Array): void {
