@@ -6,6 +6,7 @@
 
 import { formatHex } from '../../agent/core/bytes.js';
 import { formatAddress, formatMac, ipv4Length, ipv6Length, macLength } from '../../agent/wire/address.js';
+import { dhcpMessageType } from '../../agent/wire/dhcp.js';
 import { pppoeCode } from '../../agent/wire/pppoe.js';
 import { tcpFlagNames } from '../../agent/wire/tcp.js';
 import type { Dissection, Layer } from './dissect.js';
@@ -127,12 +128,85 @@ function summary(name: string, { name: _, ...fields }: Fields): string {
       return `udp ${text('srcPort')} → ${text('dstPort')}`;
     case 'tcp':
       return `tcp ${text('srcPort')} → ${text('dstPort')} ${(fields['flags'] as string[]).join(',')}`;
+    case 'icmp':
+    case 'icmpv6':
+      return `${name} ${icmpTypes[name][Number(fields['type'])] ?? `type ${text('type')} code ${text('code')}`}`.trimEnd();
+    case 'dhcp':
+      return dhcpSummary(fields);
+    case 'dns':
+    case 'mdns':
+    case 'llmnr':
+      return dnsSummary(name, fields);
     case 'data':
       return `data ${text('length')}`;
     default:
       return [name, ...Object.entries(fields).flatMap(([key, value]) => brief(key, value))].join(' ');
   }
 }
+
+/** The types whose name says it all (RFC 792; RFC 4443 §4; those of ndp and mld are named by their own layer). */
+const icmpTypes: { readonly [name: string]: { readonly [type: number]: string } } = {
+  icmp: { 0: 'echo-reply', 3: 'unreachable', 5: 'redirect', 8: 'echo-request', 11: 'time-exceeded' },
+  icmpv6: {
+    1: 'unreachable',
+    2: 'packet-too-big',
+    3: 'time-exceeded',
+    128: 'echo-request',
+    129: 'echo-reply',
+    ...Object.fromEntries([130, 131, 132, 133, 134, 135, 136, 137, 143].map(type => [type, ''])),
+  },
+};
+
+/** `dhcp ack 90:b1:1c:99:49:29 your 192.168.1.7 from 192.168.1.1 …` */
+function dhcpSummary(fields: Fields): string {
+  const options = fields['options'] as readonly Fields[];
+  const option = (kind: string) => options.find(one => one['kind'] === kind);
+  const type = option('message-type')?.['messageType'];
+  const typeName = Object.entries(dhcpMessageType).find(([, value]) => value === type)?.[0];
+  const bootp = fields['operation'] === 1 ? 'bootp request' : 'bootp reply';
+  const words = [`dhcp ${typeName ?? bootp} ${fields['clientMac']}`];
+  for (const [word, address] of [
+    ['requested', option('requested-address')?.['address']],
+    ['client', fields['clientAddress']],
+    ['your', fields['yourAddress']],
+  ] as const)
+    if (address !== undefined && address !== '0.0.0.0') words.push(`${word} ${address}`);
+  const host = option('host-name')?.['text'];
+  if (host !== undefined) words.push(`name ${shorten(String(host))}`);
+  return words.join(' ');
+}
+
+/** `mdns response printer.local a, …`, `dns query 0x1a2b example.com aaaa` */
+function dnsSummary(name: string, fields: Fields): string {
+  const identification = Number(fields['identification']);
+  const kind = fields['kind'] === 'update' ? 'update' : fields['isResponse'] === true ? 'response' : 'query';
+  const error = fields['responseCode'] ? ` error ${fields['responseCode']}` : '';
+  const listed = ['question', 'questions', 'answers', 'updates', 'additionals'].flatMap(key =>
+    [fields[key] ?? []].flat().map(record => {
+      const { name: owner, kind: recordKind, type } = record as Fields;
+      return [owner, recordKind === 'raw' ? type : (recordKind ?? recordTypes[Number(type)] ?? type)].join(
+        ' ',
+      );
+    }),
+  );
+  const shown = listed.slice(0, 3).join(', ') + (listed.length > 3 ? `, and ${listed.length - 3} more` : '');
+  const id = identification === 0 ? '' : ` 0x${identification.toString(16)}`;
+  return `${name} ${kind}${id}${error} ${shorten(shown)}`.trimEnd();
+}
+
+/** For questions, which carry the number alone (RFC 1035 §3.2.2, 3.2.3; RFC 3596, 2782). */
+const recordTypes: { readonly [type: number]: string } = {
+  1: 'a',
+  2: 'ns',
+  5: 'cname',
+  6: 'soa',
+  12: 'ptr',
+  15: 'mx',
+  16: 'txt',
+  28: 'aaaa',
+  33: 'srv',
+  255: 'any',
+};
 
 /** A field in a line of text: what is plain in full, of a list the names of what it holds, or how many. */
 function brief(key: string, value: JsonValue | undefined): string[] {
@@ -160,7 +234,7 @@ function nameOf(item: JsonValue): string | undefined {
 }
 
 function shorten(text: string): string {
-  const longest = 60;
+  const longest = 100;
   return text.length <= longest ? text : `${text.slice(0, longest)}…`;
 }
 

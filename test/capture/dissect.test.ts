@@ -294,4 +294,16 @@ test('the JSON of a frame has exact nanoseconds, its lengths, and the error wher
   assert.match(frameJson(timeless, dissect(bytes, 1)), /^\{"number":3,"time":null,/);
 });
 
+test('a line of text says what a network engineer looks for', async () => {
+  const firstLines: [string, RegExp][] = [
+    ['dhcp.pcap', / dhcp discover 90:b1:1c:99:49:29 requested 192\.168\.211\.194 name btest\.is\.cool$/],
+    ['mdns.pcap', / mdns query _ipp\._tcp\.local ptr, _ipps\._tcp\.local ptr$/],
+    ['icmp6-ping.pcap', / icmpv6 echo-request data 32$/],
+    ['icmp6-neighbor-solicit.pcap', / icmpv6 ndp neighbor-solicitation /],
+    ['llmnr-udp.pcap', / llmnr query 0xc341 hs2011 a$/],
+    ['arp-who-has.pcap', / arp request [0-9.]+ → [0-9.]+$/],
+  ];
+  for (const [capture, expected] of firstLines) assert.match((await decodedLines(capture))[0], expected);
+});
+
 test.run();
