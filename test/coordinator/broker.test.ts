@@ -761,4 +761,30 @@ test('who subscribes while a message is on its way keeps the connection and hear
   );
 });
 
+test('of many filters in one SUBSCRIBE each one granted is kept once, and none that was refused', () =>
+  inDirectory(async directory => {
+    const filters = Array.from({ length: 1200 }, (_, i) => ({ topic: `f/${i}`, qos: 1 }));
+    const counted = new Map<string, number>();
+    await withBroker({ directory }, async broker => {
+      const greedy = new RawClient(broker.url);
+      await greedy.connect('greedy', { clean: false });
+      greedy.send({ cmd: 'subscribe', messageId: 1, subscriptions: filters } as Packet);
+      const { granted } = (await greedy.packet('suback')) as { granted: number[] };
+      assert.equal(
+        [granted.filter(code => code === 1).length, granted.filter(code => code === 128).length],
+        [1000, 200],
+      );
+      greedy.send({ cmd: 'disconnect' });
+      await greedy.closed;
+    });
+    const database = await openDatabase(directory);
+    for (const key of await database.keys({ gte: '', lt: '\uffff' })) {
+      const filter = /f\/\d+/.exec(decodeURIComponent(key))?.[0];
+      if (filter) counted.set(filter, (counted.get(filter) ?? 0) + 1);
+    }
+    await database.close();
+    assert.is(counted.size, 1000);
+    assert.ok([...counted.values()].every(count => count === 1));
+  }));
+
 test.run();

@@ -14,6 +14,7 @@ export interface Persistence {
   storeRetained(packet: object): Promise<void>;
   subscriptionsByTopic(topic: string): Promise<{ clientId: string; qos: number }[]>;
   outgoingEnqueueCombi(subscriptions: object[], packet: object): Promise<unknown>;
+  addSubscriptions(client: object, subscriptions: object[]): Promise<unknown>;
   outgoingUpdate(client: { readonly id: string }, packet: { readonly cmd: string }): Promise<void>;
   incomingGetPacket(client: object, packet: object): Promise<unknown>;
   delWill(client: object): Promise<unknown>;
