@@ -290,6 +290,11 @@ export function describeBrokerError(url: string, error: unknown): string {
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
       return `the host of ${broker} has no address: check the name`;
+    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
+    case 'SELF_SIGNED_CERT_IN_CHAIN':
+    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
+    case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
+      return `${broker}: ${message}: name the authority's certificate in NODE_EXTRA_CA_CERTS if you trust it`;
     case 4: // MQTT 3.1.1 §3.2.2.3: bad user name or password, not authorized; MQTT 5 §3.2.2.2 the same
     case 5:
     case 134:

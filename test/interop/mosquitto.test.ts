@@ -1,6 +1,6 @@
 /** The coordinator and live nodes on a broker no one here wrote: Debian's mosquitto, MQTT 3.1.1 and 5. */
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -168,6 +168,40 @@ check(
       [0, 0],
     );
     await again.close();
+    await broker.kill('SIGTERM');
+  },
+);
+
+(here && needs('openssl', 'openssl') ? test : test.skip)(
+  'over TLS the broker is believed by its certificate only, and a password in the URL is used and never shown',
+  async () => {
+    const key = join(directory, 'key.pem');
+    const certificate = join(directory, 'cert.pem');
+    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+    const made = await Process.run('openssl', [
+      ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', ...subject],
+      ...['-keyout', key, '-out', certificate],
+    ]);
+    assert.is(made.code, 0, made.output);
+    const passwords = join(directory, 'passwords');
+    assert.is((await Process.run('mosquitto_passwd', ['-b', '-c', passwords, 'kith', 'secret'])).code, 0);
+    // mosquitto gives up root before it reads these.
+    await chmod(directory, 0o755);
+    for (const file of [key, passwords]) await chmod(file, 0o644);
+    const broker = await mosquitto(`certfile ${certificate}\nkeyfile ${key}\npassword_file ${passwords}`);
+    const secure = `mqtts://kith:secret@localhost:${port}`;
+    const list = (...env: string[]) =>
+      Process.run('env', [
+        ...env,
+        process.execPath,
+        ...Process.kithArguments(['node', 'ls', '--broker', secure]),
+      ]);
+    const stranger = await list();
+    assert.is(stranger.code, 1);
+    assert.match(stranger.output, /self.signed certificate.*NODE_EXTRA_CA_CERTS/);
+    assert.not.match(stranger.output, 'secret');
+    const trusted = await list(`NODE_EXTRA_CA_CERTS=${certificate}`);
+    assert.equal([trusted.code, trusted.output], [0, '']);
     await broker.kill('SIGTERM');
   },
 );

@@ -46,8 +46,13 @@ export class Process {
     return process;
   }
 
+  /** For Node: what runs a `kith` command from the source tree. */
+  static kithArguments(args: readonly string[]): string[] {
+    return ['--import', 'tsx', kith, ...args];
+  }
+
   static kith(args: readonly string[], ready = /Ctrl-C stops/): Promise<Process> {
-    return Process.start(process.execPath, ['--import', 'tsx', kith, ...args], ready);
+    return Process.start(process.execPath, Process.kithArguments(args), ready);
   }
 
   /** Runs a `kith` command to its end. */
@@ -55,7 +60,7 @@ export class Process {
     args: readonly string[],
     input?: string,
   ): Promise<{ code: number | null; output: string }> {
-    const run = new Process(process.execPath, ['--import', 'tsx', kith, ...args], input);
+    const run = new Process(process.execPath, Process.kithArguments(args), input);
     return { code: await run.ended, output: run.output };
   }
 
@@ -69,7 +74,7 @@ export class Process {
 
   /** As `runKith`, with a terminal (script of util-linux) as standard output and error. */
   static runKithOnTerminal(args: readonly string[]): Promise<{ code: number | null; output: string }> {
-    const command = [process.execPath, '--import', 'tsx', kith, ...args].map(word => `'${word}'`).join(' ');
+    const command = [process.execPath, ...Process.kithArguments(args)].map(word => `'${word}'`).join(' ');
     return Process.run('script', ['-qec', command, '/dev/null']);
   }
 
