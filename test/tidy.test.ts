@@ -26,7 +26,8 @@ const arrows: Record<string, readonly string[]> = {
 
 /** Packages a room may use, besides `node:` modules; agent/ may use neither. */
 const packages: Record<string, readonly string[]> = {
-  edge: ['mqtt'],
+  // `crypt` is the Moddable SDK's.
+  edge: ['mqtt', 'crypt'],
   'host-sim': [
     'mqtt',
     'cbor-x',
@@ -37,6 +38,8 @@ const packages: Record<string, readonly string[]> = {
     'mqemitter',
     'ws',
     'commander',
+    'd3-scale',
+    'd3-shape',
   ],
 };
 

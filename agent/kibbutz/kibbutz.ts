@@ -1,0 +1,526 @@
+/**
+ * The mobile kibbutz (§2.1.3.2.2.1): neighbours take turns in sharing a cellular link whose radio is up anyway.
+ *
+ * Sans-I/O. The platform says what happens to packets (`route`, `sentOwn`, `sentVia`, `forward`) and hands in signals
+ * (`receive`); the kibbutz answers where a packet goes and calls its port to speak to neighbours and to steer the radio.
+ *
+ * Two policies, one protocol:
+ *
+ * `paper`   A device advertises when a packet leaves its radio in the high-power state and its link is not shared
+ *           already, for one tail time. Tit-for-tat counts advertisement periods: credit falls by one when a neighbour
+ *           first uses the link in a period. A packet that a neighbour sends after the period ended renews the
+ *           advertisement, if the radio is still up and the neighbour still has credit.
+ * `kith`    One radio at a time for the whole group. Tit-for-tat counts what a neighbour was spared: the time its own
+ *           radio would have been up for the packets carried, in tail times; so everyone saves the same share of what
+ *           it would spend alone. When a neighbour's credit runs out it is asked to take over; it promotes its radio
+ *           while the old one still serves (make before break), and the old one then goes dormant at once (fast
+ *           dormancy, 3GPP TS 25.331 §8.1.14). Traffic that may wait is kept until some radio is up, until its deadline.
+ *
+ * Credit is kept per neighbour, from `initialCredit` down to 0, where the link is no longer offered. Both ends keep
+ * the same account from what they send and carry, so no message about it can be forged.
+ * Bounds: limits.neighbours; one deadline of each kind.
+ */
+
+import { Counters } from '../core/counters.js';
+import { never } from '../core/time.js';
+import { Neighbour } from './neighbour.js';
+import { emitSignal, entryOf, parseSignal, type Recipient, type Signal, verifySignal } from './signal.js';
+
+export type Policy = 'paper' | 'kith';
+
+/** What a kibbutz asks of its platform. Called during the calls of `Kibbutz`; must not call back into it. */
+export interface KibbutzPort {
+  /** Send to every neighbour on the local link. */
+  broadcast(signal: Uint8Array): void;
+  /** Send to one neighbour on the local link. */
+  send(member: number, signal: Uint8Array): void;
+  /** Bring the radio to the high-power state without a packet of anybody's, or keep it there for a tail time. */
+  promote(now: number): void;
+  /** Ask the network to release the radio at once (fast dormancy). */
+  dormant(now: number): void;
+  /** Route the packets that wait again; their time has come or a radio is up. */
+  release(now: number): void;
+  /** An authentic neighbour's sequence of its next signal, strictly increasing over restarts. */
+  nextSequence(): number;
+}
+
+export interface KibbutzOptions {
+  /** Our member id, 1 … 2^32 − 1, from the kibbutz provider. */
+  readonly member: number;
+  /** Random, new at each start: 0 … 2^32 − 1. */
+  readonly boot: number;
+  readonly policy: Policy;
+  /** The operator's inactivity timer: how long the radio stays up after a packet; ms, 1 … 60,000. */
+  readonly tailMs: number;
+  /** From idle to the high-power state; ms, 0 … 60,000. */
+  readonly promotionMs: number;
+  /** Request to answer with the radio up: how long a radio must stay up after a packet before it may go dormant. */
+  readonly exchangeMs: number;
+  /** Slots (tail times) a neighbour may use before it gives any; > 0. Paper: 5 (Fig. 2.16). */
+  readonly initialCredit: number;
+  /** Neighbours kept: 1 … 255. */
+  readonly neighbours: number;
+}
+
+/** Where a packet goes; a number from 0 is the place of a neighbour in `neighbours`. */
+export const own = -1;
+export const wait = -2;
+
+const counterNames = [
+  'signals',
+  'signals.malformed',
+  'signals.unknown-sender',
+  'signals.own',
+  'signals.not-for-us',
+  'signals.replayed',
+  'signals.forged',
+  'signals.stale',
+  'advertisements.sent',
+  'advertisements.received',
+  'advertisements.kept',
+  'advertisements.lifetime-cut',
+  'hand-overs.asked',
+  'hand-overs.taken',
+  'hand-overs.refused',
+  'hand-overs.unanswered',
+  'forwarded',
+  'refused.idle',
+  'refused.not-offered',
+  'refused.credit',
+  'refusals.received',
+  'neighbours.forgotten',
+  'neighbours.refused',
+] as const;
+export type KibbutzCounter = (typeof counterNames)[number];
+
+/** A signal later than the fastest one by more than this was held back by somebody; well above a local link's queue. */
+const staleMs = 2000;
+/** How far two crystals drift apart at most: 100 ppm each. */
+const driftPerMs = 0.0002;
+/** The longest advertisement believed: above every operator's tail timer in the literature (3GPP's T1 + T2 ≤ 20 s). */
+export const longestLifetimeMs = 60_000;
+/** An interactive user is taken to be still there this long after its last traffic: some page views (mean gap 13 s). */
+const livelyMs = 60_000;
+/** A neighbour that let a hand-over pass is not asked again for this many tail times. */
+const declinedTails = 6;
+/** Local signalling and scheduling on top of the promotion before a hand-over counts as unanswered. */
+const handOverSlackMs = 1000;
+
+export class Kibbutz {
+  readonly counters = new Counters<KibbutzCounter>(counterNames);
+  readonly neighbours: Neighbour[] = [];
+  /** Our radio is in the high-power state until then, if no more packets pass and it is not released. */
+  upUntil = -1;
+  private readonly options: KibbutzOptions;
+  private readonly port: KibbutzPort;
+  private readonly bootedAt: number;
+  private readonly kith: boolean;
+  /** What a neighbour uses while it promotes its radio: with less credit than that left, it is its turn. */
+  private readonly handOverBelow: number;
+  /** Our advertisement is valid until then. */
+  private sharedUntil = -1;
+  /** Our radio is up from then, if it is being promoted. */
+  private readyAt = -1;
+  /** Policy kith: somebody needs our radio until then. */
+  private holdUntil = -1;
+  private dormantAt = never;
+  private takeOverAt = never;
+  /** The place of the neighbour we asked to take over, −1 for none; and until when we wait for it. */
+  private asked = -1;
+  private askedUntil = never;
+  /** The neighbour our last packet went through, −1 if it used our own link. */
+  private last = own;
+  /** Packets wait until then; never: none do. */
+  private releaseAt = never;
+  /** Somebody here is using the network interactively until then, as far as we know. */
+  private livelyUntil = -1;
+
+  constructor(now: number, options: KibbutzOptions, port: KibbutzPort) {
+    this.options = options;
+    this.port = port;
+    this.bootedAt = now;
+    this.kith = options.policy === 'kith';
+    this.handOverBelow = (options.promotionMs + options.exchangeMs) / options.tailMs;
+  }
+
+  /**
+   * Makes a neighbour known, with the key of the pair, or gives it a new key. `credit` is what was kept for it. False if the
+   * table is full of neighbours heard more recently than ten tail times ago.
+   */
+  introduce(now: number, { member, key, aead }: Recipient, credit = this.options.initialCredit): boolean {
+    const known = this.find(member);
+    if (known >= 0) {
+      this.neighbours[known].key = key;
+      return true;
+    }
+    const made = new Neighbour(member, key, aead, credit);
+    made.heardAt = now;
+    if (this.neighbours.length < this.options.neighbours) {
+      this.neighbours.push(made);
+      return true;
+    }
+    let oldest = 0;
+    for (let i = 1; i < this.neighbours.length; i++)
+      if (this.neighbours[i].heardAt < this.neighbours[oldest].heardAt) oldest = i;
+    if (this.neighbours[oldest].heardAt + 10 * this.options.tailMs > now) {
+      this.counters.add('neighbours.refused');
+      return false;
+    }
+    this.counters.add('neighbours.forgotten');
+    this.neighbours[oldest] = made;
+    if (this.last === oldest) this.last = own;
+    if (this.asked === oldest) this.asked = -1;
+    return true;
+  }
+
+  /**
+   * Where a packet of ours goes now: the place of a neighbour, `own`, or, before `waitUntil` only, `wait`: `release` follows
+   * by then at the latest. After it has gone, call `sentVia` or `sentOwn`. A packet that may not wait has `waitUntil` 0.
+   */
+  route(now: number, waitUntil: number): number {
+    if (this.kith && this.sharedUntil > now) return own;
+    let best = -1;
+    let latest = now;
+    for (let i = 0; i < this.neighbours.length; i++) {
+      const until = this.neighbours[i].offerUntil;
+      if (until > latest) {
+        latest = until;
+        best = i;
+      }
+    }
+    if (best >= 0) return best;
+    // Paper's reading: go on through the last link until it refuses. Its radio was up a tail time from our last packet.
+    if (this.last >= 0 && this.neighbours[this.last].offerUntil + this.options.tailMs >= now)
+      return this.last;
+    if (
+      this.kith &&
+      now < waitUntil &&
+      now >= this.livelyUntil &&
+      !(this.readyAt <= now && now < this.upUntil)
+    ) {
+      if (waitUntil < this.releaseAt) this.releaseAt = waitUntil;
+      if (now < this.readyAt && this.readyAt < this.releaseAt) this.releaseAt = this.readyAt;
+      return wait;
+    }
+    return own;
+  }
+
+  /** A packet of ours left by our own radio. */
+  sentOwn(now: number, mayWait: boolean): void {
+    this.last = own;
+    if (now >= this.upUntil) this.readyAt = now + this.options.promotionMs;
+    this.used(now, mayWait);
+    this.releaseBy(Math.max(now, this.readyAt));
+    if (this.kith ? this.sharedUntil < this.renewBefore(now) : this.sharedUntil <= now) this.advertise(now);
+  }
+
+  /** A packet of ours was taken by the neighbour at `place`. */
+  sentVia(now: number, place: number): void {
+    const neighbour = this.neighbours[place];
+    this.last = place;
+    if (this.kith) {
+      const spared = now + this.options.tailMs - Math.max(now, neighbour.takenUntil);
+      neighbour.takenUntil = now + this.options.tailMs;
+      neighbour.credit += spared / this.options.tailMs;
+      neighbour.taken += spared / this.options.tailMs;
+    } else if (!neighbour.offerUsed) {
+      neighbour.offerUsed = true;
+      neighbour.credit += 1;
+    }
+  }
+
+  /** A packet through the neighbour at `place` was not answered in time: it is not used until it advertises again. */
+  lost(now: number, place: number): void {
+    if (this.asked === place) this.decline(now);
+    this.neighbours[place].offerUntil = -1;
+    if (this.last === place) this.last = own;
+  }
+
+  /** A neighbour asks us to forward a packet. If false, it was told why. */
+  forward(now: number, place: number, mayWait: boolean): boolean {
+    const neighbour = this.neighbours[place];
+    if (now >= this.upUntil) return this.refuse(now, neighbour, 'refused.idle');
+    const expired = this.sharedUntil <= now;
+    if (!expired && !neighbour.offered) return this.refuse(now, neighbour, 'refused.not-offered');
+    if (this.kith) {
+      const { tailMs } = this.options;
+      const cost = (now + tailMs - Math.max(now, neighbour.givenUntil)) / tailMs;
+      if (this.creditOf(neighbour) < cost) return this.refuse(now, neighbour, 'refused.credit');
+      neighbour.credit -= cost;
+      neighbour.givenUntil = now + tailMs;
+      const leaving = this.dormantAt !== never && this.sharedUntil <= now;
+      if (!leaving) {
+        this.used(now, mayWait);
+        if (this.sharedUntil < this.renewBefore(now)) this.advertise(now);
+        if (this.creditOf(neighbour) < this.handOverBelow + cost) this.handOver(now, place);
+      }
+    } else {
+      if (neighbour.credit <= 0 && (expired || !neighbour.used))
+        return this.refuse(now, neighbour, 'refused.credit');
+      this.used(now, mayWait);
+      if (expired) this.advertise(now);
+      if (!neighbour.used) {
+        neighbour.used = true;
+        neighbour.credit -= 1;
+      }
+    }
+    this.counters.add('forwarded');
+    return true;
+  }
+
+  /** A datagram from the local link. The bytes may be reused after the call. */
+  receive(now: number, bytes: Uint8Array): void {
+    this.counters.add('signals');
+    const parsed = parseSignal(bytes);
+    if (!parsed.ok) {
+      this.counters.add('signals.malformed');
+      return;
+    }
+    const signal = parsed.value;
+    if (signal.sender === this.options.member) {
+      this.counters.add('signals.own');
+      return;
+    }
+    const place = this.find(signal.sender);
+    if (place < 0) {
+      this.counters.add('signals.unknown-sender');
+      return;
+    }
+    const entry = entryOf(bytes, this.options.member);
+    if (entry < 0) {
+      this.counters.add('signals.not-for-us');
+      return;
+    }
+    const neighbour = this.neighbours[place];
+    if (signal.sequence <= neighbour.sequence) {
+      this.counters.add('signals.replayed');
+      return;
+    }
+    if (!verifySignal(bytes, entry, neighbour)) {
+      this.counters.add('signals.forged');
+      return;
+    }
+    if (isLate(now, signal, neighbour)) {
+      this.counters.add('signals.stale');
+      return;
+    }
+    neighbour.heardAt = now;
+    neighbour.sequence = signal.sequence;
+    if (signal.kind === 'advertisement') this.receiveAdvertisement(now, place, signal);
+    else if (signal.kind === 'hand-over') this.receiveHandOver(now, neighbour);
+    else this.receiveRefusal(now, place);
+  }
+
+  poll(now: number): void {
+    if (now >= this.takeOverAt) {
+      this.takeOverAt = never;
+      this.port.promote(now);
+      this.upUntil = now + this.options.tailMs;
+      this.advertise(now);
+    }
+    if (now >= this.askedUntil) {
+      this.counters.add('hand-overs.unanswered');
+      this.decline(now);
+    }
+    if (now >= this.releaseAt) {
+      this.releaseAt = never;
+      this.port.release(now);
+    }
+    if (now >= this.dormantAt) {
+      this.dormantAt = never;
+      if (now < this.upUntil) {
+        this.upUntil = now;
+        this.port.dormant(now);
+      }
+    }
+  }
+
+  pollAt(): number {
+    return Math.min(this.takeOverAt, this.askedUntil, this.releaseAt, this.dormantAt);
+  }
+
+  /**
+   * Slots the neighbour may still use. Policy `kith`: the line of credit grows with what the neighbour has given, to twice
+   * the initial one; with the initial line only, a group of three would hand over more often than the paper's does.
+   */
+  creditOf(neighbour: Neighbour): number {
+    return neighbour.credit + (this.kith ? Math.min(this.options.initialCredit, neighbour.taken) : 0);
+  }
+
+  find(member: number): number {
+    for (let i = 0; i < this.neighbours.length; i++) if (this.neighbours[i].member === member) return i;
+    return -1;
+  }
+
+  /** A packet passed through our radio: until when is it up, and until when is it needed? */
+  private used(now: number, mayWait: boolean): void {
+    const { tailMs, exchangeMs } = this.options;
+    this.upUntil = now + tailMs;
+    if (!this.kith) return;
+    if (!mayWait) this.livelyUntil = now + livelyMs;
+    const needed =
+      mayWait && now >= this.livelyUntil ? Math.max(now, this.readyAt) + exchangeMs : this.upUntil;
+    if (needed > this.holdUntil) this.holdUntil = needed;
+    this.dormantAt = this.holdUntil < this.upUntil ? this.holdUntil : never;
+  }
+
+  /** An advertisement that ends before this is renewed by a packet: half of what a new one would last. */
+  private renewBefore(now: number): number {
+    return now + Math.min(this.options.tailMs, this.holdUntil - now) / 2;
+  }
+
+  private advertise(now: number): void {
+    const { tailMs } = this.options;
+    const lifetimeMs = this.kith ? Math.min(tailMs, this.holdUntil - now) : tailMs;
+    this.sharedUntil = now + lifetimeMs;
+    const recipients: Neighbour[] = [];
+    for (const neighbour of this.neighbours) {
+      neighbour.used = false;
+      neighbour.offered = this.creditOf(neighbour) > 0;
+      if (neighbour.offered) recipients.push(neighbour);
+    }
+    if (recipients.length === 0) return;
+    this.counters.add('advertisements.sent');
+    this.port.broadcast(
+      emitSignal(this.signal(now, 'advertisement', lifetimeMs, Math.max(0, this.readyAt - now)), recipients),
+    );
+  }
+
+  private receiveAdvertisement(now: number, place: number, { lifetimeMs, readyMs }: Signal): void {
+    const neighbour = this.neighbours[place];
+    this.counters.add('advertisements.received');
+    if (lifetimeMs > longestLifetimeMs) this.counters.add('advertisements.lifetime-cut');
+    if (this.kith && this.sharedUntil > now) {
+      // An advertisement of less than half a tail is for what waits; it is not worth moving everybody for.
+      if (this.asked !== place && (lifetimeMs < this.options.tailMs / 2 || this.keeps(neighbour))) {
+        this.counters.add('advertisements.kept');
+        return;
+      }
+      this.yieldTo(now);
+    }
+    if (this.kith) this.leaveOthers(now, place);
+    if (lifetimeMs >= this.options.tailMs / 2) this.livelyUntil = now + livelyMs;
+    neighbour.offerUntil = now + Math.min(lifetimeMs, longestLifetimeMs);
+    neighbour.offerUsed = false;
+    this.releaseBy(now + readyMs);
+  }
+
+  /** From now on the neighbour at `place` carries our packets: what others would have spared us is not taken. */
+  private leaveOthers(now: number, place: number): void {
+    for (let i = 0; i < this.neighbours.length; i++) {
+      const other = this.neighbours[i];
+      if (i === place || other.takenUntil <= now) continue;
+      other.credit -= (other.takenUntil - now) / this.options.tailMs;
+      other.taken -= (other.takenUntil - now) / this.options.tailMs;
+      other.takenUntil = now;
+    }
+  }
+
+  /** Two share at once: whoever has taken more from the other goes on. Both ends decide alike. */
+  private keeps(neighbour: Neighbour): boolean {
+    const { initialCredit, member } = this.options;
+    const owed = neighbour.credit - initialCredit;
+    // The two accounts agree but for rounding.
+    return owed > 1e-6 || (owed > -1e-6 && member < neighbour.member);
+  }
+
+  /** Somebody else shares now: our radio is no longer needed once what is under way has been answered. */
+  private yieldTo(now: number): void {
+    this.sharedUntil = now;
+    this.holdUntil = now;
+    for (const neighbour of this.neighbours) {
+      if (neighbour.givenUntil <= now) continue;
+      neighbour.credit += (neighbour.givenUntil - now) / this.options.tailMs;
+      neighbour.givenUntil = now;
+    }
+    this.asked = -1;
+    this.askedUntil = never;
+    this.takeOverAt = never;
+    this.dormantAt = Math.max(now, this.readyAt) + this.options.exchangeMs;
+  }
+
+  private handOver(now: number, place: number): void {
+    const neighbour = this.neighbours[place];
+    // Where all traffic may wait there is nothing to go on with: the neighbour's own next packet will be its turn.
+    if (this.asked >= 0 || now < neighbour.declinedUntil || now >= this.livelyUntil) return;
+    this.counters.add('hand-overs.asked');
+    this.asked = place;
+    this.askedUntil = now + this.options.promotionMs + handOverSlackMs;
+    this.port.send(neighbour.member, emitSignal(this.signal(now, 'hand-over', 0, 0), [neighbour]));
+  }
+
+  private receiveHandOver(now: number, neighbour: Neighbour): void {
+    // Only who has taken more than it gave can be asked, so nobody can have our radio promoted for nothing.
+    if (!this.kith || neighbour.credit <= this.options.initialCredit) {
+      this.counters.add('hand-overs.refused');
+      this.say(now, neighbour, 'refusal');
+      return;
+    }
+    this.counters.add('hand-overs.taken');
+    const { promotionMs, tailMs } = this.options;
+    if (now >= this.upUntil) this.readyAt = now + promotionMs;
+    this.takeOverAt = Math.max(now, this.readyAt);
+    this.upUntil = this.takeOverAt + tailMs;
+    this.port.promote(now);
+    this.holdUntil = this.takeOverAt + tailMs;
+    this.dormantAt = never;
+  }
+
+  private receiveRefusal(now: number, place: number): void {
+    this.counters.add('refusals.received');
+    this.lost(now, place);
+  }
+
+  private decline(now: number): void {
+    if (this.asked >= 0)
+      this.neighbours[this.asked].declinedUntil = now + declinedTails * this.options.tailMs;
+    this.asked = -1;
+    this.askedUntil = never;
+  }
+
+  private refuse(
+    now: number,
+    neighbour: Neighbour,
+    reason: 'refused.idle' | 'refused.not-offered' | 'refused.credit',
+  ): false {
+    this.counters.add(reason);
+    this.say(now, neighbour, 'refusal');
+    return false;
+  }
+
+  private say(now: number, neighbour: Neighbour, kind: 'refusal' | 'hand-over'): void {
+    this.port.send(neighbour.member, emitSignal(this.signal(now, kind, 0, 0), [neighbour]));
+  }
+
+  /** What waits, if anything does, need not wait longer than this. */
+  private releaseBy(at: number): void {
+    if (this.releaseAt !== never && at < this.releaseAt) this.releaseAt = at;
+  }
+
+  private signal(now: number, kind: Signal['kind'], lifetimeMs: number, readyMs: number): Signal {
+    const { member: sender, boot } = this.options;
+    const uptimeMs = (now - this.bootedAt) % 4294967296;
+    return { kind, sender, boot, sequence: this.port.nextSequence(), uptimeMs, lifetimeMs, readyMs };
+  }
+}
+
+/**
+ * Whether a signal took longer than the fastest of this sender by more than `staleMs`: somebody held it back, and its
+ * lifetime would be believed too long. No clocks are compared, only how the difference of the two uptimes changes.
+ */
+function isLate(now: number, { boot, uptimeMs }: Signal, neighbour: Neighbour): boolean {
+  const offset = now - uptimeMs;
+  if (boot !== neighbour.boot) {
+    neighbour.boot = boot;
+    neighbour.offset = offset;
+    neighbour.offsetAt = now;
+    return false;
+  }
+  // The uptime wraps after 49.7 days.
+  const late = ((offset - neighbour.offset + 2147483648) % 4294967296) - 2147483648;
+  const drift = (now - neighbour.offsetAt) * driftPerMs;
+  if (late > staleMs + drift) return true;
+  neighbour.offset += Math.min(late, drift);
+  neighbour.offsetAt = now;
+  return false;
+}

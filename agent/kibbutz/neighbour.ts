@@ -1,0 +1,45 @@
+/**
+ * What a member of a kibbutz keeps about one neighbour: key, credit, offers in both directions, and what tells a
+ * fresh signal from a replayed or delayed one.
+ */
+
+import type { Aead } from '../port/aead.js';
+
+export class Neighbour {
+  readonly member: number;
+  /** Of the pair. */
+  key: Uint8Array;
+  readonly aead: Aead;
+  /** Slots the neighbour may still use of our link before it gives any. */
+  credit: number;
+  /** Slots the neighbour spared us in all. */
+  taken = 0;
+  /** The neighbour offers us its link until then. */
+  offerUntil = -1;
+  /** We used that offer. */
+  offerUsed = false;
+  /** Our radio would have been up until then for what the neighbour carried for us. */
+  takenUntil = -1;
+  /** Our valid advertisement names the neighbour. */
+  offered = false;
+  /** The neighbour used our link in this advertisement period. */
+  used = false;
+  /** The neighbour's radio would have been up until then for what we carried for it. */
+  givenUntil = -1;
+  /** Not to be asked to take over before then. */
+  declinedUntil = -1;
+  heardAt = -1;
+  /** Of the last signal accepted; older ones are replays. */
+  sequence = -1;
+  boot = -1;
+  /** The least difference seen between our clock and the neighbour's uptime, and when that was. */
+  offset = 0;
+  offsetAt = 0;
+
+  constructor(member: number, key: Uint8Array, aead: Aead, credit: number) {
+    this.member = member;
+    this.key = key;
+    this.aead = aead;
+    this.credit = credit;
+  }
+}
