@@ -23,7 +23,9 @@
 
 import { Counters } from '../core/counters.js';
 import { never } from '../core/time.js';
-import { Neighbour } from './neighbour.js';
+import { type Account, Neighbour } from './neighbour.js';
+import type { OwnerLimits } from './owner-limits.js';
+import { choose, own, type PathPlan, PathSelection, type Profile } from './path-selection.js';
 import { emitSignal, entryOf, parseSignal, type Recipient, type Signal, verifySignal } from './signal.js';
 
 export type Policy = 'paper' | 'kith';
@@ -40,8 +42,8 @@ export interface KibbutzPort {
   dormant(now: number): void;
   /** Route the packets that wait again; their time has come or a radio is up. */
   release(now: number): void;
-  /** An authentic neighbour's sequence of its next signal, strictly increasing over restarts. */
-  nextSequence(): number;
+  /** The sequence of our next signal, 1 … 2^53 − 1, strictly increasing over restarts; `undefined`: none may be sent. */
+  nextSequence(): number | undefined;
 }
 
 export interface KibbutzOptions {
@@ -60,10 +62,13 @@ export interface KibbutzOptions {
   readonly initialCredit: number;
   /** Neighbours kept: 1 … 255. */
   readonly neighbours: number;
+  /** Default `save-energy`. */
+  readonly profile?: Profile;
+  /** What the owner of the link permits; left out: everything. */
+  readonly owner?: OwnerLimits;
 }
 
-/** Where a packet goes; a number from 0 is the place of a neighbour in `neighbours`. */
-export const own = -1;
+/** A packet of ours is to wait; where else could stand the place of a neighbour in `neighbours`, or `own`. */
 export const wait = -2;
 
 const counterNames = [
@@ -75,6 +80,7 @@ const counterNames = [
   'signals.replayed',
   'signals.forged',
   'signals.stale',
+  'signals.no-sequence',
   'advertisements.sent',
   'advertisements.received',
   'advertisements.kept',
@@ -87,6 +93,7 @@ const counterNames = [
   'refused.idle',
   'refused.not-offered',
   'refused.credit',
+  'refused.owner',
   'refusals.received',
   'neighbours.forgotten',
   'neighbours.refused',
@@ -115,6 +122,10 @@ export class Kibbutz {
   private readonly port: KibbutzPort;
   private readonly bootedAt: number;
   private readonly kith: boolean;
+  private readonly profile: Profile;
+  private readonly owner: OwnerLimits | undefined;
+  private readonly link: { high: boolean; readonly metered: boolean };
+  private readonly selection = new PathSelection();
   /** What a neighbour uses while it promotes its radio: with less credit than that left, it is its turn. */
   private readonly handOverBelow: number;
   /** Our advertisement is valid until then. */
@@ -140,20 +151,23 @@ export class Kibbutz {
     this.port = port;
     this.bootedAt = now;
     this.kith = options.policy === 'kith';
+    this.profile = options.profile ?? 'save-energy';
+    this.owner = options.owner;
+    this.link = { high: false, metered: this.owner !== undefined && this.owner.metered };
     this.handOverBelow = (options.promotionMs + options.exchangeMs) / options.tailMs;
   }
 
   /**
-   * Makes a neighbour known, with the key of the pair, or gives it a new key. `credit` is what was kept for it. False if the
-   * table is full of neighbours heard more recently than ten tail times ago.
+   * Makes a neighbour known, with the key of the pair and the account kept from earlier, or gives it a new key. False if
+   * the table is full of neighbours heard within the last ten tail times.
    */
-  introduce(now: number, { member, key, aead }: Recipient, credit = this.options.initialCredit): boolean {
+  introduce(now: number, { member, key, aead }: Recipient, account?: Account): boolean {
     const known = this.find(member);
     if (known >= 0) {
       this.neighbours[known].key = key;
       return true;
     }
-    const made = new Neighbour(member, key, aead, credit);
+    const made = new Neighbour(member, key, aead, account ?? newAccount(this.options.initialCredit));
     made.heardAt = now;
     if (this.neighbours.length < this.options.neighbours) {
       this.neighbours.push(made);
@@ -179,16 +193,11 @@ export class Kibbutz {
    */
   route(now: number, waitUntil: number): number {
     if (this.kith && this.sharedUntil > now) return own;
-    let best = -1;
-    let latest = now;
-    for (let i = 0; i < this.neighbours.length; i++) {
-      const until = this.neighbours[i].offerUntil;
-      if (until > latest) {
-        latest = until;
-        best = i;
-      }
-    }
-    if (best >= 0) return best;
+    const { link, neighbours, profile } = this;
+    link.high = this.readyAt <= now && now < this.upUntil;
+    const place = choose(now, profile, link, neighbours);
+    if (place !== own) return this.permitted(now, place);
+    if (profile !== 'save-energy') return own;
     // Paper's reading: go on through the last link until it refuses. Its radio was up a tail time from our last packet.
     if (this.last >= 0 && this.neighbours[this.last].offerUntil + this.options.tailMs >= now)
       return this.last;
@@ -205,9 +214,10 @@ export class Kibbutz {
     return own;
   }
 
-  /** A packet of ours left by our own radio. */
-  sentOwn(now: number, mayWait: boolean): void {
+  /** A packet of ours of so many bytes left by our own radio. */
+  sentOwn(now: number, lengthBytes: number, mayWait: boolean): void {
     this.last = own;
+    if (this.owner) this.owner.recordOwn(now, lengthBytes, true);
     if (now >= this.upUntil) this.readyAt = now + this.options.promotionMs;
     this.used(now, mayWait);
     this.releaseBy(Math.max(now, this.readyAt));
@@ -215,9 +225,11 @@ export class Kibbutz {
   }
 
   /** A packet of ours was taken by the neighbour at `place`. */
-  sentVia(now: number, place: number): void {
+  sentVia(now: number, place: number, lengthBytes: number): void {
     const neighbour = this.neighbours[place];
     this.last = place;
+    neighbour.takenBytes += lengthBytes;
+    if (this.owner) this.owner.recordOwn(now, lengthBytes, false);
     if (this.kith) {
       const spared = now + this.options.tailMs - Math.max(now, neighbour.takenUntil);
       neighbour.takenUntil = now + this.options.tailMs;
@@ -236,8 +248,8 @@ export class Kibbutz {
     if (this.last === place) this.last = own;
   }
 
-  /** A neighbour asks us to forward a packet. If false, it was told why. */
-  forward(now: number, place: number, mayWait: boolean): boolean {
+  /** A neighbour asks us to forward a packet of so many bytes. If false, it was told so. */
+  forward(now: number, place: number, lengthBytes: number, mayWait: boolean): boolean {
     const neighbour = this.neighbours[place];
     if (now >= this.upUntil) return this.refuse(now, neighbour, 'refused.idle');
     const expired = this.sharedUntil <= now;
@@ -246,6 +258,7 @@ export class Kibbutz {
       const { tailMs } = this.options;
       const cost = (now + tailMs - Math.max(now, neighbour.givenUntil)) / tailMs;
       if (this.creditOf(neighbour) < cost) return this.refuse(now, neighbour, 'refused.credit');
+      if (!this.ownerLets(neighbour, lengthBytes)) return this.refuse(now, neighbour, 'refused.owner');
       neighbour.credit -= cost;
       neighbour.givenUntil = now + tailMs;
       const leaving = this.dormantAt !== never && this.sharedUntil <= now;
@@ -257,6 +270,7 @@ export class Kibbutz {
     } else {
       if (neighbour.credit <= 0 && (expired || !neighbour.used))
         return this.refuse(now, neighbour, 'refused.credit');
+      if (!this.ownerLets(neighbour, lengthBytes)) return this.refuse(now, neighbour, 'refused.owner');
       this.used(now, mayWait);
       if (expired) this.advertise(now);
       if (!neighbour.used) {
@@ -264,6 +278,7 @@ export class Kibbutz {
         neighbour.credit -= 1;
       }
     }
+    neighbour.givenBytes += lengthBytes;
     this.counters.add('forwarded');
     return true;
   }
@@ -347,6 +362,17 @@ export class Kibbutz {
     return neighbour.credit + (this.kith ? Math.min(this.options.initialCredit, neighbour.taken) : 0);
   }
 
+  /** Every path's priority for MPTCP; the same object until something in it changes. */
+  plan(now: number): PathPlan {
+    this.link.high = this.readyAt <= now && now < this.upUntil;
+    return this.selection.update(now, this.profile, this.link, this.neighbours);
+  }
+
+  /** The watchdog's verdict on the path through the neighbour at `place`. */
+  judge(place: number, poor: boolean): void {
+    this.neighbours[place].poor = poor;
+  }
+
   find(member: number): number {
     for (let i = 0; i < this.neighbours.length; i++) if (this.neighbours[i].member === member) return i;
     return -1;
@@ -376,14 +402,15 @@ export class Kibbutz {
     const recipients: Neighbour[] = [];
     for (const neighbour of this.neighbours) {
       neighbour.used = false;
-      neighbour.offered = this.creditOf(neighbour) > 0;
+      neighbour.offered = this.creditOf(neighbour) > 0 && this.offers(now, neighbour);
       if (neighbour.offered) recipients.push(neighbour);
     }
     if (recipients.length === 0) return;
+    const readyMs = Math.max(0, this.readyAt - now);
+    const bytes = this.signal(now, 'advertisement', recipients, lifetimeMs, readyMs);
+    if (!bytes) return;
     this.counters.add('advertisements.sent');
-    this.port.broadcast(
-      emitSignal(this.signal(now, 'advertisement', lifetimeMs, Math.max(0, this.readyAt - now)), recipients),
-    );
+    this.port.broadcast(bytes);
   }
 
   private receiveAdvertisement(now: number, place: number, { lifetimeMs, readyMs }: Signal): void {
@@ -403,6 +430,22 @@ export class Kibbutz {
     neighbour.offerUntil = now + Math.min(lifetimeMs, longestLifetimeMs);
     neighbour.offerUsed = false;
     this.releaseBy(now + readyMs);
+  }
+
+  /** The neighbour at `place`, if our owner lets us use it. */
+  private permitted(now: number, place: number): number {
+    if (!this.owner) return place;
+    const { member } = this.neighbours[place];
+    // Advertisements do not tell whether the neighbour's link is metered.
+    return this.owner.mayUse(now, member, this.profile, false) === 'ok' ? place : own;
+  }
+
+  private ownerLets({ member }: Neighbour, lengthBytes: number): boolean {
+    return !this.owner || this.owner.tryForward(member, lengthBytes) === 'ok';
+  }
+
+  private offers(now: number, { member }: Neighbour): boolean {
+    return !this.owner || this.owner.mayAdvertise(now, member) === 'ok';
   }
 
   /** From now on the neighbour at `place` carries our packets: what others would have spared us is not taken. */
@@ -446,12 +489,12 @@ export class Kibbutz {
     this.counters.add('hand-overs.asked');
     this.asked = place;
     this.askedUntil = now + this.options.promotionMs + handOverSlackMs;
-    this.port.send(neighbour.member, emitSignal(this.signal(now, 'hand-over', 0, 0), [neighbour]));
+    this.say(now, neighbour, 'hand-over');
   }
 
   private receiveHandOver(now: number, neighbour: Neighbour): void {
     // Only who has taken more than it gave can be asked, so nobody can have our radio promoted for nothing.
-    if (!this.kith || neighbour.credit <= this.options.initialCredit) {
+    if (!this.kith || neighbour.credit <= this.options.initialCredit || !this.offers(now, neighbour)) {
       this.counters.add('hand-overs.refused');
       this.say(now, neighbour, 'refusal');
       return;
@@ -481,7 +524,7 @@ export class Kibbutz {
   private refuse(
     now: number,
     neighbour: Neighbour,
-    reason: 'refused.idle' | 'refused.not-offered' | 'refused.credit',
+    reason: 'refused.idle' | 'refused.not-offered' | 'refused.credit' | 'refused.owner',
   ): false {
     this.counters.add(reason);
     this.say(now, neighbour, 'refusal');
@@ -489,7 +532,8 @@ export class Kibbutz {
   }
 
   private say(now: number, neighbour: Neighbour, kind: 'refusal' | 'hand-over'): void {
-    this.port.send(neighbour.member, emitSignal(this.signal(now, kind, 0, 0), [neighbour]));
+    const bytes = this.signal(now, kind, [neighbour], 0, 0);
+    if (bytes) this.port.send(neighbour.member, bytes);
   }
 
   /** What waits, if anything does, need not wait longer than this. */
@@ -497,11 +541,26 @@ export class Kibbutz {
     if (this.releaseAt !== never && at < this.releaseAt) this.releaseAt = at;
   }
 
-  private signal(now: number, kind: Signal['kind'], lifetimeMs: number, readyMs: number): Signal {
+  private signal(
+    now: number,
+    kind: Signal['kind'],
+    recipients: readonly Recipient[],
+    lifetimeMs: number,
+    readyMs: number,
+  ): Uint8Array | undefined {
+    const sequence = this.port.nextSequence();
+    if (sequence === undefined) {
+      this.counters.add('signals.no-sequence');
+      return undefined;
+    }
     const { member: sender, boot } = this.options;
     const uptimeMs = (now - this.bootedAt) % 4294967296;
-    return { kind, sender, boot, sequence: this.port.nextSequence(), uptimeMs, lifetimeMs, readyMs };
+    return emitSignal({ kind, sender, boot, sequence, uptimeMs, lifetimeMs, readyMs }, recipients);
   }
+}
+
+function newAccount(credit: number): Account {
+  return { credit, taken: 0, givenBytes: 0, takenBytes: 0 };
 }
 
 /**

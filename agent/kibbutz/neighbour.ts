@@ -5,15 +5,29 @@
 
 import type { Aead } from '../port/aead.js';
 
+/** What outlives a restart. */
+export interface Account {
+  /** Slots the neighbour may still use of our link before it gives any. */
+  readonly credit: number;
+  /** Slots the neighbour spared us in all. */
+  readonly taken: number;
+  /** Bytes of theirs through our link, and of ours through theirs. */
+  readonly givenBytes: number;
+  readonly takenBytes: number;
+}
+
 export class Neighbour {
   readonly member: number;
   /** Of the pair. */
   key: Uint8Array;
   readonly aead: Aead;
-  /** Slots the neighbour may still use of our link before it gives any. */
+  /** As in `Account`. */
   credit: number;
-  /** Slots the neighbour spared us in all. */
-  taken = 0;
+  taken: number;
+  givenBytes: number;
+  takenBytes: number;
+  /** Its path delivers too little (watchdog.ts). */
+  poor = false;
   /** The neighbour offers us its link until then. */
   offerUntil = -1;
   /** We used that offer. */
@@ -36,10 +50,13 @@ export class Neighbour {
   offset = 0;
   offsetAt = 0;
 
-  constructor(member: number, key: Uint8Array, aead: Aead, credit: number) {
+  constructor(member: number, key: Uint8Array, aead: Aead, account: Account) {
     this.member = member;
     this.key = key;
     this.aead = aead;
-    this.credit = credit;
+    this.credit = account.credit;
+    this.taken = account.taken;
+    this.givenBytes = account.givenBytes;
+    this.takenBytes = account.takenBytes;
   }
 }

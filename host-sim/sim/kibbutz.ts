@@ -12,7 +12,8 @@
 
 import { Random } from '../../agent/core/random.js';
 import { never } from '../../agent/core/time.js';
-import { Kibbutz, type KibbutzPort, own, type Policy, wait } from '../../agent/kibbutz/kibbutz.js';
+import { Kibbutz, type KibbutzPort, type Policy, wait } from '../../agent/kibbutz/kibbutz.js';
+import { own } from '../../agent/kibbutz/path-selection.js';
 import type { Aead } from '../../agent/port/aead.js';
 import type { Traffic } from './app.js';
 import { type Actor, Kernel } from './kernel.js';
@@ -401,12 +402,14 @@ export class Device implements Actor<Tag>, KibbutzPort {
         });
         return;
       }
-      const taken = forwarder.present && forwarder.kibbutz.forward(now, forwarder.placeOf(this), mayWait);
+      const taken =
+        forwarder.present &&
+        forwarder.kibbutz.forward(now, forwarder.placeOf(this), upBytes + downBytes, mayWait);
       group.deliver(now);
       if (taken) {
         forwarder.given++;
         this.taken++;
-        kibbutz.sentVia(now, place);
+        kibbutz.sentVia(now, place, upBytes + downBytes);
         this.answer(forwarder.exchange(now, upBytes, downBytes));
         return;
       }
@@ -439,7 +442,7 @@ export class Device implements Actor<Tag>, KibbutzPort {
       else this.unsent++;
     } else if (!this.present) {
       kernel.schedule(sentAt + retransmissionMs, from, { ...packet, kind: 'timeout' });
-    } else if (this.kibbutz.forward(now, this.placeOf(from), mayWait)) {
+    } else if (this.kibbutz.forward(now, this.placeOf(from), upBytes + downBytes, mayWait)) {
       this.given++;
       const rttMs = this.exchange(now, upBytes, downBytes);
       const back = this.group.carry(now, this, from, downBytes);
@@ -448,7 +451,7 @@ export class Device implements Actor<Tag>, KibbutzPort {
         return;
       }
       from.taken++;
-      from.kibbutz.sentVia(now, place);
+      from.kibbutz.sentVia(now, place, upBytes + downBytes);
       from.answer(now - sentAt + rttMs + (back - now));
     } else {
       const back = this.group.carry(now, this, from, 0);
@@ -462,7 +465,7 @@ export class Device implements Actor<Tag>, KibbutzPort {
 
   private sendOwn(now: number, sentAt: number, upBytes: number, downBytes: number, mayWait: boolean): void {
     const rttMs = this.exchange(now, upBytes, downBytes);
-    this.kibbutz.sentOwn(now, mayWait);
+    this.kibbutz.sentOwn(now, upBytes + downBytes, mayWait);
     this.followRadio();
     this.group.deliver(now);
     this.answer(now - sentAt + rttMs);

@@ -462,6 +462,7 @@ test('a batch holds the bytes and the windows that belong to them, and is saved 
   home.flush();
   assert.is(disk.batches, before + 1, 'nothing changed');
   const [a, b] = members;
+  must(home.introduce(1, 2));
   assert.not.ok(home.receive(0, must(b.carry(must(a.seal(packet, 3)), 1))).ok);
   assert.is(home.poll(1000).length, 1);
   const { dropped } = disk.records.get('pair/2/1')!.value as PairState;
@@ -472,20 +473,22 @@ test('a member registered anew keeps id and account, and its old keys open nothi
   const { home, members } = world('ab');
   const [a, b] = members;
   must(sendThrough(home, a, b));
-  const keyWithA = () => {
-    const arrival = must(b.receive(must(home.introduce(1, 2))[1].bytes));
+  const introduce = (tunnel: MemberTunnel) => {
+    const arrival = must(tunnel.receive(must(home.introduce(1, 2))[1].bytes));
     if (arrival.kind !== 'introduction') throw new Error('expected an introduction');
     return arrival.introduction;
   };
-  const before = keyWithA();
+  const before = introduce(b);
   const again = must(home.register('a', [1]));
-  const after = keyWithA();
+  const after = introduce(b);
   assert.ok(after.generation > before.generation);
   assert.not.equal(after.key, before.key);
   assert.equal([again.member, again.generation], [1, 2]);
   assert.equal(sendThrough(home, a, b), { ok: false, reason: 'inner-bad-tag' });
   assert.ok(sendThrough(home, join(again), b).ok, 'from nonce 1 on');
   assert.equal(counts(home, 1), [0, 2 * carriedBytes]);
+  const last = introduce(join(must(home.register('b', [1]))));
+  assert.ok(last.generation > after.generation, 'whichever of the two got new keys');
 });
 
 test('tables stay within their limits: a member more is refused, a pair more forgets the oldest, B_G stays', () => {
