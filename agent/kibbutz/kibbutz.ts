@@ -108,6 +108,8 @@ const driftPerMs = 0.0002;
 export const longestLifetimeMs = 60_000;
 /** An interactive user is taken to be still there this long after its last traffic: some page views (mean gap 13 s). */
 const livelyMs = 60_000;
+/** Slots. Who has less left than that is asked to bring up its radio when all are idle; its next use would be its last. */
+const nearlyUsedUp = 1;
 /** A neighbour that let a hand-over pass is not asked again for this many tail times. */
 const declinedTails = 6;
 /** Local signalling and scheduling on top of the promotion before a hand-over counts as unanswered. */
@@ -136,6 +138,8 @@ export class Kibbutz {
   private holdUntil = -1;
   private dormantAt = never;
   private takeOverAt = never;
+  /** Policy kith: a neighbour's packet may promote our radio until then. */
+  private willingUntil = -1;
   /** The place of the neighbour we asked to take over, −1 for none; and until when we wait for it. */
   private asked = -1;
   private askedUntil = never;
@@ -188,8 +192,9 @@ export class Kibbutz {
   }
 
   /**
-   * Where a packet of ours goes now: the place of a neighbour, `own`, or, before `waitUntil` only, `wait`: `release` follows
-   * by then at the latest. After it has gone, call `sentVia` or `sentOwn`. A packet that may not wait has `waitUntil` 0.
+   * Where a packet of ours goes now: the place of a neighbour, `own`, or `wait`: `release` follows. A packet waits for a
+   * radio to be up, before `waitUntil` only; one that may not wait (`waitUntil` 0) at most `exchangeMs`, for a
+   * neighbour's answer. After it has gone, call `sentVia` or `sentOwn`.
    */
   route(now: number, waitUntil: number): number {
     if (this.kith && this.sharedUntil > now) return own;
@@ -209,6 +214,10 @@ export class Kibbutz {
     ) {
       if (waitUntil < this.releaseAt) this.releaseAt = waitUntil;
       if (now < this.readyAt && this.readyAt < this.releaseAt) this.releaseAt = this.readyAt;
+      return wait;
+    }
+    if (this.kith && !link.high && this.askToWake(now)) {
+      this.releaseAt = Math.min(this.releaseAt, this.askedUntil);
       return wait;
     }
     return own;
@@ -251,7 +260,7 @@ export class Kibbutz {
   /** A neighbour asks us to forward a packet of so many bytes. If false, it was told so. */
   forward(now: number, place: number, lengthBytes: number, mayWait: boolean): boolean {
     const neighbour = this.neighbours[place];
-    if (now >= this.upUntil) return this.refuse(now, neighbour, 'refused.idle');
+    if (now >= this.upUntil && now >= this.willingUntil) return this.refuse(now, neighbour, 'refused.idle');
     const expired = this.sharedUntil <= now;
     if (!expired && !neighbour.offered) return this.refuse(now, neighbour, 'refused.not-offered');
     if (this.kith) {
@@ -322,7 +331,7 @@ export class Kibbutz {
     neighbour.heardAt = now;
     neighbour.sequence = signal.sequence;
     if (signal.kind === 'advertisement') this.receiveAdvertisement(now, place, signal);
-    else if (signal.kind === 'hand-over') this.receiveHandOver(now, neighbour);
+    else if (signal.kind === 'hand-over') this.receiveHandOver(now, neighbour, signal.lifetimeMs);
     else this.receiveRefusal(now, place);
   }
 
@@ -331,6 +340,7 @@ export class Kibbutz {
       this.takeOverAt = never;
       this.port.promote(now);
       this.upUntil = now + this.options.tailMs;
+      this.dormantAt = this.holdUntil < this.upUntil ? this.holdUntil : never;
       this.advertise(now);
     }
     if (now >= this.askedUntil) {
@@ -426,10 +436,15 @@ export class Kibbutz {
       this.yieldTo(now);
     }
     if (this.kith) this.leaveOthers(now, place);
+    const answered = this.asked === place;
+    if (answered) {
+      this.asked = -1;
+      this.askedUntil = never;
+    }
     if (lifetimeMs >= this.options.tailMs / 2) this.livelyUntil = now + livelyMs;
     neighbour.offerUntil = now + Math.min(lifetimeMs, longestLifetimeMs);
     neighbour.offerUsed = false;
-    this.releaseBy(now + readyMs);
+    this.releaseBy(answered ? now : now + readyMs);
   }
 
   /** The neighbour at `place`, if our owner lets us use it. */
@@ -486,27 +501,59 @@ export class Kibbutz {
     const neighbour = this.neighbours[place];
     // Where all traffic may wait there is nothing to go on with: the neighbour's own next packet will be its turn.
     if (this.asked >= 0 || now < neighbour.declinedUntil || now >= this.livelyUntil) return;
-    this.counters.add('hand-overs.asked');
-    this.asked = place;
-    this.askedUntil = now + this.options.promotionMs + handOverSlackMs;
-    this.say(now, neighbour, 'hand-over');
+    this.ask(now, place, Math.max(1, this.holdUntil - now), this.options.promotionMs + handOverSlackMs);
   }
 
-  private receiveHandOver(now: number, neighbour: Neighbour): void {
+  /** All radios are idle and somebody needs one: whoever has hardly any credit left is asked to bring up its own. */
+  private askToWake(now: number): boolean {
+    if (now >= this.livelyUntil) return false;
+    if (this.asked >= 0) return now < this.askedUntil;
+    let place = -1;
+    let least = nearlyUsedUp;
+    for (let i = 0; i < this.neighbours.length; i++) {
+      const { credit, heardAt, declinedUntil } = this.neighbours[i];
+      if (credit >= least || now < declinedUntil || now >= heardAt + livelyMs) continue;
+      least = credit;
+      place = i;
+    }
+    return place >= 0 && this.ask(now, place, 0, this.options.exchangeMs);
+  }
+
+  /** Asks the neighbour at `place` to share its link for `neededMs`; 0: for a packet that waits now. */
+  private ask(now: number, place: number, neededMs: number, patienceMs: number): boolean {
+    const neighbour = this.neighbours[place];
+    const bytes = this.signal(now, 'hand-over', [neighbour], neededMs, 0);
+    if (!bytes) return false;
+    this.counters.add('hand-overs.asked');
+    this.asked = place;
+    this.askedUntil = now + patienceMs;
+    this.port.send(neighbour.member, bytes);
+    return true;
+  }
+
+  private receiveHandOver(now: number, neighbour: Neighbour, neededMs: number): void {
     // Only who has taken more than it gave can be asked, so nobody can have our radio promoted for nothing.
     if (!this.kith || neighbour.credit <= this.options.initialCredit || !this.offers(now, neighbour)) {
       this.counters.add('hand-overs.refused');
-      this.say(now, neighbour, 'refusal');
+      this.refusal(now, neighbour);
       return;
     }
     this.counters.add('hand-overs.taken');
     const { promotionMs, tailMs } = this.options;
+    if (neededMs === 0 && now >= this.upUntil) {
+      // Its packet will promote our radio.
+      this.willingUntil = now + handOverSlackMs;
+      this.readyAt = now + promotionMs;
+      this.holdUntil = now + tailMs;
+      this.advertise(now);
+      return;
+    }
     if (now >= this.upUntil) this.readyAt = now + promotionMs;
     this.takeOverAt = Math.max(now, this.readyAt);
     this.upUntil = this.takeOverAt + tailMs;
     this.port.promote(now);
-    this.holdUntil = this.takeOverAt + tailMs;
-    this.dormantAt = never;
+    this.holdUntil = Math.max(this.takeOverAt + this.options.exchangeMs, now + Math.min(neededMs, tailMs));
+    this.dormantAt = this.holdUntil;
   }
 
   private receiveRefusal(now: number, place: number): void {
@@ -527,12 +574,12 @@ export class Kibbutz {
     reason: 'refused.idle' | 'refused.not-offered' | 'refused.credit' | 'refused.owner',
   ): false {
     this.counters.add(reason);
-    this.say(now, neighbour, 'refusal');
+    this.refusal(now, neighbour);
     return false;
   }
 
-  private say(now: number, neighbour: Neighbour, kind: 'refusal' | 'hand-over'): void {
-    const bytes = this.signal(now, kind, [neighbour], 0, 0);
+  private refusal(now: number, neighbour: Neighbour): void {
+    const bytes = this.signal(now, 'refusal', [neighbour], 0, 0);
     if (bytes) this.port.send(neighbour.member, bytes);
   }
 

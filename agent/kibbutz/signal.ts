@@ -13,8 +13,8 @@
  *     6  boot             4 bytes, random at each start of the sender
  *     10 sequence         8 bytes, strictly increasing over all signals and starts of the sender, below 2^53
  *     18 uptimeMs         4 bytes, the sender's milliseconds since boot, modulo 2^32
- *     22 lifetimeMs       2 bytes  } zero except in an advertisement
- *     24 readyMs          2 bytes  } until the radio is up: 0 unless it is being promoted
+ *     22 lifetimeMs       2 bytes, of an advertisement; in a hand-over for how long it is asked, 0 for one packet; else 0
+ *     24 readyMs          2 bytes, of an advertisement: until the radio is up, 0 unless it is being promoted; else 0
  *     26 count            1 byte, of the entries that follow
  *     27 entries          20 bytes each: recipient's member id, authentication tag
  *

@@ -178,6 +178,26 @@ export function program(): Command {
       (await import('./sim.js')).printSimulation(scenario, options, print),
     );
 
+  const paper = kith.command('paper').description("a paper's experiments, ours beside its figures");
+  paper
+    .command('kibbutz')
+    .description('the mobile kibbutz: Fig. 2.14 to 2.16 and 2.20, Table 2.2, energy (some seconds)')
+    .addOption(
+      new Option('--policy <policy>', "the paper's protocol, or ours beside it and beside what theory allows")
+        .choices(['paper', 'kith'])
+        .default('paper'),
+    )
+    .option('--runs <n>', 'runs of each mix', toInteger(1, 1000), 20)
+    .option('--seed <n>', 'of the first run', toInteger(0, 2 ** 32), 1)
+    .addOption(
+      new Option('--wait <duration>', 'policy kith: background traffic waits for a radio at most this long')
+        .argParser(toDuration)
+        .default(30_000, '30s'),
+    )
+    .option('--out <directory>', 'draw the plots here, as SVG')
+    .addOption(new Option('--json', 'one JSON object'))
+    .action(async options => (await import('./paper.js')).printKibbutzPaper(options, print));
+
   kith
     .command('decode')
     .description('print every frame of a capture (pcap or pcapng; - is standard input)')

@@ -208,6 +208,13 @@ interface Packet {
   readonly mayWait: boolean;
 }
 
+interface Waiting {
+  readonly madeAt: number;
+  readonly upBytes: number;
+  readonly downBytes: number;
+  readonly mayWait: boolean;
+}
+
 export class Device implements Actor<Tag>, KibbutzPort {
   readonly index: number;
   readonly kibbutz: Kibbutz;
@@ -221,11 +228,7 @@ export class Device implements Actor<Tag>, KibbutzPort {
   private readonly deferMs: number;
   /** Simulated exactly as the paper does; otherwise the kibbutz follows what the radio really does. */
   private readonly simplified: boolean;
-  private readonly waiting: {
-    readonly madeAt: number;
-    readonly upBytes: number;
-    readonly downBytes: number;
-  }[] = [];
+  private readonly waiting: Waiting[] = [];
   private pollTimerAt = never;
   private sequence = 0;
   private requests = 0;
@@ -325,8 +328,8 @@ export class Device implements Actor<Tag>, KibbutzPort {
 
   /** Sends again what was kept until now; what must go on waiting stays. */
   sendWaiting(now: number): void {
-    for (const { madeAt, upBytes, downBytes } of this.waiting.splice(0))
-      this.dispatch(now, madeAt, upBytes, downBytes, true);
+    for (const { madeAt, upBytes, downBytes, mayWait } of this.waiting.splice(0))
+      this.dispatch(now, madeAt, upBytes, downBytes, mayWait);
   }
 
   /** Sees to it that the kernel calls when the kibbutz wants to be polled. */
@@ -375,17 +378,19 @@ export class Device implements Actor<Tag>, KibbutzPort {
     for (;;) {
       const place = kibbutz.route(now, mayWait ? madeAt + this.deferMs : 0);
       if (place === wait) {
-        if (this.waiting.length < mostWaiting) this.waiting.push({ madeAt, upBytes, downBytes });
+        if (this.waiting.length < mostWaiting) this.waiting.push({ madeAt, upBytes, downBytes, mayWait });
         else this.unsent++;
         return;
       }
-      if (now > madeAt) {
+      if (mayWait && now > madeAt) {
         this.waited++;
         this.waitedMs += now - madeAt;
         this.longestWaitMs = Math.max(this.longestWaitMs, now - madeAt);
       }
+      // What waits although it may not, for a neighbour's answer, waits as part of its RTT.
+      const sentAt = mayWait ? now : madeAt;
       if (place === own) {
-        this.sendOwn(now, now, upBytes, downBytes, mayWait);
+        this.sendOwn(now, sentAt, upBytes, downBytes, mayWait);
         return;
       }
       const forwarder = group.devices[kibbutz.neighbours[place].member - 1];
@@ -395,7 +400,7 @@ export class Device implements Actor<Tag>, KibbutzPort {
           from: this,
           place,
           madeAt,
-          sentAt: now,
+          sentAt,
           upBytes,
           downBytes,
           mayWait,
@@ -410,14 +415,14 @@ export class Device implements Actor<Tag>, KibbutzPort {
         forwarder.given++;
         this.taken++;
         kibbutz.sentVia(now, place, upBytes + downBytes);
-        this.answer(forwarder.exchange(now, upBytes, downBytes));
+        this.answer(now - sentAt + forwarder.exchange(now, upBytes, downBytes));
         return;
       }
       // A neighbour that is gone does not even refuse.
       if (!forwarder.present) {
         this.timeouts++;
         kibbutz.lost(now, place);
-        this.sendOwn(now, now - retransmissionMs, upBytes, downBytes, mayWait);
+        this.sendOwn(now, sentAt - retransmissionMs, upBytes, downBytes, mayWait);
         return;
       }
     }
@@ -441,7 +446,7 @@ export class Device implements Actor<Tag>, KibbutzPort {
       if (this.present) this.sendOwn(now, sentAt, upBytes, downBytes, mayWait);
       else this.unsent++;
     } else if (!this.present) {
-      kernel.schedule(sentAt + retransmissionMs, from, { ...packet, kind: 'timeout' });
+      kernel.schedule(now + retransmissionMs, from, { ...packet, kind: 'timeout' });
     } else if (this.kibbutz.forward(now, this.placeOf(from), upBytes + downBytes, mayWait)) {
       this.given++;
       const rttMs = this.exchange(now, upBytes, downBytes);

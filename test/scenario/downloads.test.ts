@@ -4,7 +4,7 @@ import { download, downloads, neighbourLike } from '../../host-sim/scenario/kibb
 import { radioModels } from '../../host-sim/sim/radio.js';
 
 const radio = radioModels['3g-seed'];
-const { rows, plots } = downloads(1);
+const { rows, figures } = downloads(1);
 
 function ours(id: string): number {
   const found = rows.filter(row => row.id === id);
@@ -81,18 +81,18 @@ test('6 MB take 31 s alone; two links alike, or one half as fast, shorten that a
 test('rows have ids of their own and finite figures; the same seed gives the same, another one another', () => {
   assert.is(new Set(rows.map(row => row.id)).size, rows.length);
   for (const { id, ours } of rows) assert.ok(Number.isFinite(ours), id);
-  assert.equal(downloads(1), { rows, plots });
+  assert.equal(downloads(1), { rows, figures });
   assert.not.equal(downloads(2).rows, rows);
 });
 
 test('the plots show what Fig. 2.20 b and c do', () => {
-  const [blackout, loss, share] = plots;
+  const [blackout, loss, share] = figures;
   assert.equal(
-    plots.map(plot => [plot.x, plot.y]),
+    figures.map(({ x, y }) => [x.title, y.title]),
     [
-      ['time [s]', 'sequence number [MB]'],
-      ['packets dropped by the neighbour [%]', 'time [s]'],
-      ['packets dropped by the neighbour [%]', 'bytes by the direct path [%]'],
+      ['time (s)', 'sequence number (MB)'],
+      ['packets dropped by the neighbour (%)', 'time (s)'],
+      ['packets dropped by the neighbour (%)', 'bytes by the direct path (%)'],
     ],
   );
   // Flat from the blackout to the recovery, rising before and after.

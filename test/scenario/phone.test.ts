@@ -4,7 +4,6 @@ import {
   alternatingRoles,
   lteRows,
   meanMilliwatts,
-  type PhoneRow,
   pageLoadMs,
   pageRows,
   phoneMilliwatts,
@@ -13,12 +12,13 @@ import {
   streamingRows,
   video250k,
 } from '../../host-sim/scenario/kibbutz/phone.js';
+import type { Row } from '../../host-sim/scenario/paper.js';
 
 const rows = [...streamingRows(), ...pageRows(), ...lteRows()];
 
-function row(id: string): PhoneRow {
+function row(id: string): Omit<Row, 'paper'> & { readonly paper: number } {
   const found = rows.find(candidate => candidate.id === id);
-  assert.ok(found, id);
+  assert.ok(found?.paper !== undefined, id);
   return found!;
 }
 

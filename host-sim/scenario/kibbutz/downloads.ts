@@ -23,30 +23,11 @@ import {
   planChanges,
 } from '../../../agent/kibbutz/path-selection.js';
 import { type PathSample, Watchdog } from '../../../agent/kibbutz/watchdog.js';
+import type { Series } from '../../plot/plot.js';
 import { Flow, FlowPath, type PathConditions, type SubflowState } from '../../sim/flow.js';
 import { Kernel } from '../../sim/kernel.js';
 import { Radio, type RadioModel, radioModels } from '../../sim/radio.js';
-
-/** A figure of ours beside the paper's. */
-export interface Row {
-  readonly id: string;
-  readonly paper?: number;
-  readonly ours: number;
-  readonly unit: string;
-  readonly note?: string;
-}
-
-export interface Series {
-  readonly label: string;
-  readonly points: readonly (readonly [number, number])[];
-}
-
-export interface Plot {
-  readonly title: string;
-  readonly x: string;
-  readonly y: string;
-  readonly series: readonly Series[];
-}
+import type { Experiments, Row } from '../paper.js';
 
 export type Policy = 'preference' | 'watchdog' | 'rate-only' | 'direct' | 'max-bandwidth';
 
@@ -136,15 +117,10 @@ export function download(options: DownloadOptions): Download {
   return run.result();
 }
 
-export interface Experiments {
-  readonly rows: readonly Row[];
-  readonly plots: readonly Plot[];
-}
-
 /** All the paper's downloads. The same seed gives the same figures. */
 export function downloads(seed: number): Experiments {
   const parts = [blackouts(seed), losses(seed), apps(seed)];
-  return { rows: parts.flatMap(part => part.rows), plots: parts.flatMap(part => part.plots) };
+  return { rows: parts.flatMap(part => part.rows), figures: parts.flatMap(part => part.figures) };
 }
 
 /** Fig. 2.20 b: the neighbour stops forwarding at 14 s. */
@@ -213,8 +189,14 @@ export function blackouts(seed: number): Experiments {
       series.push({ label: 'preference', points: megabytes(plain.progress) });
     }
   }
-  const plot = { title: 'A neighbour stops forwarding', x: 'time [s]', y: 'sequence number [MB]', series };
-  return { rows, plots: [plot] };
+  const figure = {
+    file: 'fig-2.20b',
+    title: 'A neighbour stops forwarding',
+    x: { title: 'time (s)', least: 0 },
+    y: { title: 'sequence number (MB)', least: 0 },
+    series,
+  };
+  return { rows, figures: [figure] };
 }
 
 /** Fig. 2.20 c: 2 MB while the neighbour drops packets. */
@@ -262,20 +244,22 @@ export function losses(seed: number): Experiments {
       if (policy === 'watchdog') share.push([percent, shares.mean]);
     }
   }
-  const x = 'packets dropped by the neighbour [%]';
+  const x = { title: 'packets dropped by the neighbour (%)', least: 0 };
   return {
     rows,
-    plots: [
+    figures: [
       {
+        file: 'fig-2.20c',
         title: 'Downloading 2 MB by a neighbour that drops packets',
         x,
-        y: 'time [s]',
+        y: { title: 'time (s)', least: 0 },
         series: Object.keys(time).map(label => ({ label, points: time[label] })),
       },
       {
+        file: 'fig-2.20c-share',
         title: 'Bytes by the direct path',
         x,
-        y: 'bytes by the direct path [%]',
+        y: { title: 'bytes by the direct path (%)', least: 0, most: 100 },
         series: [{ label: 'watchdog', points: share }],
       },
     ],
@@ -312,7 +296,7 @@ export function apps(seed: number): Experiments {
       note: 'the second operator half as fast: assumed',
     },
   ];
-  return { rows, plots: [] };
+  return { rows, figures: [] };
 }
 
 /** When in-order data went on after the blackout, ms. */

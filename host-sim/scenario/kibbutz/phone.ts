@@ -18,15 +18,7 @@
 
 import { localLinkModels } from '../../sim/local-link.js';
 import { Radio, type RadioModel, radioModels } from '../../sim/radio.js';
-
-/** A figure of the paper beside ours. */
-export interface PhoneRow {
-  readonly id: string;
-  readonly paper: number;
-  readonly ours: number;
-  readonly unit: string;
-  readonly note?: string;
-}
+import type { Row } from '../paper.js';
 
 export type PhoneRole = 'forwarder' | 'client' | 'alone';
 
@@ -138,7 +130,7 @@ export function pageLoadMs(way: 'alone' | 'kibbutz', uplink: RadioModel = seedUp
 }
 
 /** The 48 kbit/s radio, the video and the ping in a kibbutz of two; `spans` are one phone's, over a time the two swap roles. */
-export function streamingRows(spans: readonly RoleSpan[] = alternatingRoles()): PhoneRow[] {
+export function streamingRows(spans: readonly RoleSpan[] = alternatingRoles()): Row[] {
   const level = (app: PhoneApp, role: PhoneRole) =>
     phoneMilliwatts(app, { role, radioUp: role !== 'client' });
   const saving = (app: PhoneApp) => 100 * (1 - meanMilliwatts(app, spans) / app.aloneMilliwatts);
@@ -181,7 +173,7 @@ export function streamingRows(spans: readonly RoleSpan[] = alternatingRoles()): 
  * the radio's own 3 J tail was drawn during the 5.6 s; or 0.72 W if the phone drew as much through the 7.3 s of tail. The
  * paper does not say where its "mountain" ends, so both are given.
  */
-export function pageRows(): PhoneRow[] {
+export function pageRows(): Row[] {
   const aloneMs = pageLoadMs('alone');
   const kibbutzMs = pageLoadMs('kibbutz');
   const tailMillijoules = (tailMilliwatts(seedUplink) * seedUplink.tailMs) / 1_000;
@@ -220,7 +212,7 @@ export function pageRows(): PhoneRow[] {
 }
 
 /** §2.1.3.2.5.5, which predicts in words: the same share of the radio's power, more watts, a shorter delay gained. */
-export function lteRows(): PhoneRow[] {
+export function lteRows(): Row[] {
   const lte = radioModels['lte-huang'];
   const aloneMilliwatts = phoneMilliwatts(radio48k, { role: 'alone', radioUp: true }, lte);
   const savedMilliwatts = aloneMilliwatts - meanMilliwatts(radio48k, alternatingRoles(lte), lte);
