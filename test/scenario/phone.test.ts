@@ -16,10 +16,11 @@ import type { Row } from '../../host-sim/scenario/paper.js';
 
 const rows = [...streamingRows(), ...pageRows(), ...lteRows()];
 
-function row(id: string): Omit<Row, 'paper'> & { readonly paper: number } {
+function row(id: string): Required<Pick<Row, 'id' | 'paper' | 'ours' | 'unit'>> {
   const found = rows.find(candidate => candidate.id === id);
   assert.ok(found?.paper !== undefined, id);
-  return found!;
+  const { paper, ours, unit } = found as Required<Row>;
+  return { id, paper, ours, unit };
 }
 
 /** Asserts that ours lies within `tolerance` of the paper's figure, in its unit. */

@@ -252,7 +252,8 @@ export function losses(seed: number): Experiments {
         file: 'fig-2.20c',
         title: 'Downloading 2 MB by a neighbour that drops packets',
         x,
-        y: { title: 'time (s)', least: 0 },
+        // Logarithmic, so that the watchdog and the direct path can be told apart.
+        y: { title: 'time (s)', log: true },
         series: Object.keys(time).map(label => ({ label, points: time[label] })),
       },
       {

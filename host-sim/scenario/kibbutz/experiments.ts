@@ -443,10 +443,11 @@ export function comparisonRows(comparisons: readonly Comparison[]): Row[] {
 
 /**
  * The least time, % of the run, that the radios of a group can be up, mean over its devices, whoever carries what: a lower
- * bound for every policy, even one that knows the future. Exchanges must find a radio up for one RTT, and a radio that sleeps
- * costs a promotion to bring back. Between two requests of the group the radio thus stays up for the gap, or for
- * exchange and promotion if that is less and a transition may be spent on it; the longest gaps are the ones to sleep
- * through. What may wait costs nothing beside other traffic, and alone the fewest batches that meet the deadlines.
+ * bound for every policy, even one that knows the future. One radio carries all (a second one never saves time). After each
+ * request it stays up until the next, or sleeps once all are answered: after one RTT if it was up, not before promotion and
+ * RTT if it was asleep. The best choice for each gap comes from dynamic programming; with no more than `transitions`
+ * from sleep (mean of the runs), from its Lagrangian dual, which no feasible choice can go below (Everett, 1963).
+ * What may wait costs nothing beside other traffic, and alone the fewest batches that meet the deadlines.
  */
 export function lowerBound(
   apps: readonly AppName[],
@@ -454,25 +455,60 @@ export function lowerBound(
   options: ExperimentOptions,
 ): number {
   const radio = paperRadio(tail);
-  const asleepMs = radio.promotionMs + radio.roundTripMs;
   const firm = apps.filter(app => !new AppTraffic(app).mayWait);
-  let upMs = 0;
-  for (let run = 0; run < options.runs; run++) {
-    if (firm.length === 0) {
-      upMs += asleepMs * batches(apps, options.seed + run, options.deferMs, asleepMs);
-      continue;
-    }
-    // Each traffic has its device's own stream of randomness, so dropping those that may wait changes no other.
-    const gaps = gapsOf(apps, options.seed + run, firm).sort((one, other) => other - one);
-    let asleep = 0;
-    for (const gapMs of gaps) {
-      if (gapMs > asleepMs && asleep < transitions) {
-        asleep++;
-        upMs += asleepMs;
-      } else upMs += gapMs;
-    }
+  const { runs, seed, deferMs } = options;
+  const percent = 100 / (runs * hours2 * apps.length);
+  if (firm.length === 0) {
+    const asleepMs = radio.promotionMs + radio.roundTripMs;
+    let count = 0;
+    for (let run = 0; run < runs; run++) count += batches(apps, seed + run, deferMs, asleepMs);
+    return percent * asleepMs * count;
   }
-  return (100 * upMs) / (options.runs * hours2 * apps.length);
+  // Each traffic has its device's own stream of randomness, so dropping those that may wait changes no other.
+  const instants = Array.from({ length: runs }, (_, run) => requestsOf(apps, seed + run, firm));
+  const dual = (priceMs: number) => {
+    let costMs = 0;
+    for (const run of instants) costMs += leastCost(run, radio, priceMs);
+    return transitions === Infinity ? costMs : costMs - priceMs * transitions * runs;
+  };
+  if (transitions === Infinity) return percent * dual(0);
+  // The dual is concave in the price; no gap is longer than the run.
+  let [low, high] = [0, 60_000];
+  for (let i = 0; i < 30; i++) {
+    const [third, twoThirds] = [low + (high - low) / 3, high - (high - low) / 3];
+    if (dual(third) < dual(twoThirds)) low = third;
+    else high = twoThirds;
+  }
+  return percent * dual(low);
+}
+
+/** The least of time up plus `priceMs` for each transition from sleep, ms, to serve requests at these instants. */
+function leastCost(
+  instants: readonly number[],
+  { promotionMs, roundTripMs }: RadioModel,
+  priceMs: number,
+): number {
+  // Least cost up to each request, which finds the radio up, or asleep; the last entry is the end of the run.
+  const count = instants.length;
+  const up = new Float64Array(count + 1).fill(Infinity);
+  const asleep = new Float64Array(count + 1).fill(Infinity);
+  asleep[0] = 0;
+  let served = 0;
+  for (let i = 0; i < count; i++) {
+    const at = instants[i];
+    const nextAt = instants[i + 1] ?? hours2;
+    up[i + 1] = Math.min(up[i + 1], up[i] + nextAt - at);
+    if (nextAt - at > roundTripMs) asleep[i + 1] = Math.min(asleep[i + 1], up[i] + roundTripMs);
+    // Woken: everything until the exchange is over is served too.
+    const woken = asleep[i] + priceMs;
+    served = Math.max(served, i);
+    while (served + 1 < count && instants[served + 1] <= at + promotionMs + roundTripMs) served++;
+    const answeredMs = Math.max(promotionMs, instants[served] - at) + roundTripMs;
+    const after = instants[served + 1] ?? hours2;
+    up[served + 1] = Math.min(up[served + 1], woken + after - at);
+    if (after - at > answeredMs) asleep[served + 1] = Math.min(asleep[served + 1], woken + answeredMs);
+  }
+  return Math.min(up[count], asleep[count]);
 }
 
 /** The requests of the simulated devices, as instants; only of the apps in `which`. */
