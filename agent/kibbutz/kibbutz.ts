@@ -157,7 +157,7 @@ export class Kibbutz {
     this.kith = options.policy === 'kith';
     this.profile = options.profile ?? 'save-energy';
     this.owner = options.owner;
-    this.link = { high: false, metered: this.owner !== undefined && this.owner.metered };
+    this.link = { high: false, metered: this.owner ? this.owner.metered : false };
     this.handOverBelow = (options.promotionMs + options.exchangeMs) / options.tailMs;
   }
 

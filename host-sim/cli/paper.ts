@@ -79,7 +79,9 @@ function describeComparisons(
       ...[alone, paper, kith, oracle].map(({ up }) => up.toFixed(1)),
       ...[paper, kith].map(({ rtt }) => rtt.toFixed(2)),
       ...[paper, kith].map(({ transitions }) => transitions.toFixed(0)),
-      ...[paperMean, kithMean, bound, boundAtTransitions, kithMean - bound].map(up => up.toFixed(1)),
+      ...[paperMean, kithMean, bound, boundAtTransitions, kithMean - boundAtTransitions].map(up =>
+        up.toFixed(1),
+      ),
       kith.wait.toFixed(1),
       comparison.jain.toFixed(3),
       comparison.worst.toFixed(2),
@@ -119,7 +121,8 @@ function describeComparisons(
   return [
     'Both policies on the same traffic. The first device of the mix is looked at; in a group of alike ones, their mean.',
     'oracle: the device alone, asleep at once if nothing is due for 4 s. group: mean over the devices of the group;',
-    'bound: the least mean for any policy that knows the future; bound*: with no more transitions than the paper’s makes.',
+    'bound: the least mean for any policy that knows the future; bound*: with no more transitions than the paper’s makes,',
+    'and kith’s distance to that.',
     `wait: what background requests wait for a radio to be up, at most ${deferMs / 1000} s, before their RTT. Jain: of up / up alone.`,
     ...align([...heads, ...cells], [false, ...Array<boolean>(16).fill(true)]),
   ];

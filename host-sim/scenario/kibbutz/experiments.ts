@@ -434,6 +434,13 @@ export function comparisonRows(comparisons: readonly Comparison[]): Row[] {
         undefined,
         'of the group’s mean to the bound',
       ),
+      row(
+        `compare/${id}/distance-at-transitions`,
+        kithMean - boundAtTransitions,
+        'points',
+        undefined,
+        'to the bound with no more transitions',
+      ),
       row(`compare/${id}/wait`, kith.wait, 's', undefined, `longest ${kith.longestWait.toFixed(1)} s`),
       row(`compare/${id}/jain`, jain, 'index', undefined, 'of up / up alone, the least of all runs'),
       row(`compare/${id}/worst`, worst, '× alone', undefined, 'the device that saves least'),
