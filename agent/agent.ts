@@ -20,7 +20,7 @@ import { type CborValue, encodeCbor } from './message/cbor.js';
 import { judge } from './message/judge.js';
 import { descriptors, type Info, type Response, type RuleStatus } from './message/messages.js';
 import { agentFilters, formatTopic, isId, type Leaf, type NodeId, parseTopic } from './message/topic.js';
-import type { Effect, Input, LogLevel } from './port/effect.js';
+import type { Effect, Input, KibbutzInput, LogLevel } from './port/effect.js';
 import type { Link, Saved } from './port/platform.js';
 import { Headers } from './wire/headers.js';
 
@@ -47,6 +47,8 @@ const counterNames = [
   'frames',
   'frames.unknown-link',
   'frames.malformed',
+  'inputs.no-job',
+  'inputs.stopped',
   'messages',
   'messages.topic',
   'messages.unsubscribed',
@@ -76,6 +78,7 @@ export class Agent {
   private readonly bootedAt: number;
   private readonly telemetryMs: number;
   private online = false;
+  private stopped = false;
   private birthDue = false;
   private reportedRules = '';
   private telemetryAt = never;
@@ -108,6 +111,10 @@ export class Agent {
   }
 
   receive(now: number, input: Input): void {
+    if (this.stopped) {
+      this.counters.add('inputs.stopped');
+      return;
+    }
     switch (input.kind) {
       case 'frame':
         this.receiveFrame(now, input.link, input.frame);
@@ -124,7 +131,18 @@ export class Agent {
         this.telemetryJob = -1;
         break;
       case 'shutdown':
+        for (const job of this.jobs) if (job.shutdown) job.shutdown(now);
         if (this.online) this.publishState('disconnected');
+        this.stopped = true;
+        break;
+      case 'datagram':
+      case 'packet':
+      case 'sent':
+      case 'radio':
+      case 'battery':
+      case 'date':
+      case 'path-sample':
+        this.receiveKibbutz(now, input);
         break;
       default:
         unreachable(input);
@@ -132,6 +150,7 @@ export class Agent {
   }
 
   poll(now: number): void {
+    if (this.stopped) return;
     for (const job of this.jobs) if (now >= job.pollAt()) job.poll(now);
     if (!this.online) return;
     if (this.telemetryAt <= now) {
@@ -143,6 +162,7 @@ export class Agent {
 
   pollAt(): number {
     let at = never;
+    if (this.stopped) return at;
     for (const job of this.jobs) at = Math.min(at, job.pollAt());
     if (!this.online) return at;
     const due = this.birthDue || this.telemetryJob >= 0 || this.events.length > 0;
@@ -161,6 +181,16 @@ export class Agent {
       return;
     }
     for (const job of this.jobs) if (job.frame) job.frame(now, link, frame, this.headers);
+  }
+
+  private receiveKibbutz(now: number, input: KibbutzInput): void {
+    let isHeard = false;
+    for (const job of this.jobs) {
+      if (!job.hear) continue;
+      isHeard = true;
+      job.hear(now, input);
+    }
+    if (!isHeard) this.counters.add('inputs.no-job');
   }
 
   private receiveMessage(now: number, text: string, payload: Uint8Array, retained: boolean): void {
@@ -292,8 +322,12 @@ export class Agent {
       canPublish: () => this.canPublish(),
       publish: (leaf, body, retain) => this.publish(leaf, body, retain),
       event: (now, name, body) => this.event(now, name, body),
-      transmit: (link, frame) => this.push({ kind: 'transmit', link, frame }),
+      transmit: (link, frame) => {
+        this.push({ kind: 'transmit', link, frame });
+      },
       save: (key, value) => this.push({ kind: 'save', key, value }),
+      perform: effect => this.push(effect),
+      room: () => this.outbox.room,
       log: (level, text) => this.log(level, text),
       uptime: now => this.uptime(now),
     };
@@ -331,8 +365,10 @@ export class Agent {
     return { kind: 'publish', topic: formatTopic(this.options, leaf), payload, qos: 1, retain };
   }
 
-  private push(effect: Effect): void {
-    if (!this.outbox.push(effect)) this.counters.add('outbox.full');
+  private push(effect: Effect): boolean {
+    const isTaken = this.outbox.push(effect);
+    if (!isTaken) this.counters.add('outbox.full');
+    return isTaken;
   }
 
   private uptime(now: number): number {

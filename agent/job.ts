@@ -2,12 +2,12 @@
  * How a job plugs into the agent. A job never touches the outbox or the bus itself: the agent lends it a `JobContext`.
  */
 
-import type { Counters } from './core/counters.js';
+import type { Counts } from './core/counters.js';
 import type { Limits } from './limits.js';
 import type { CborValue } from './message/cbor.js';
 import type { Event } from './message/messages.js';
 import type { Leaf } from './message/topic.js';
-import type { LogLevel } from './port/effect.js';
+import type { KibbutzEffect, KibbutzInput, LogLevel } from './port/effect.js';
 import type { Link, Saved } from './port/platform.js';
 import type { Headers } from './wire/headers.js';
 
@@ -31,7 +31,12 @@ export interface JobContext {
   /** A report of something that happened. Waits, bounded, while the bus is down. */
   event(now: number, name: string, body: EventBody): void;
   transmit(link: string, frame: Uint8Array): void;
-  save(key: string, value: Uint8Array | undefined): void;
+  /** False if the outbox has no room for it: then it is not kept. */
+  save(key: string, value: Uint8Array | undefined): boolean;
+  /** False if the outbox has no room for it: then it will not happen. */
+  perform(effect: KibbutzEffect): boolean;
+  /** How many effects the outbox still takes. */
+  room(): number;
   log(level: LogLevel, text: string): void;
   /** Milliseconds since boot. */
   uptime(now: number): number;
@@ -39,13 +44,18 @@ export interface JobContext {
 
 export interface Job {
   readonly name: JobName;
-  readonly counters: Counters<string>;
+  /** What its telemetry says: the same bounded set of names at all times. */
+  readonly counters: { snapshot(): Counts };
   /** A frame whose headers were read. `frame` and `headers` are only valid during the call. */
   frame?(now: number, link: string, frame: Uint8Array, headers: Headers): void;
   /** A rule was published (an empty payload removes it); `retained` is the packet's RETAIN flag. */
   rule?(now: number, id: string, payload: Uint8Array, retained: boolean): void;
   /** How many rules the job holds in force, and a digest over their ids and digests. */
   rules?(): { readonly count: number; readonly digest: string };
+  /** Something from the neighbourhood of a kibbutz; its bytes are only valid during the call. */
+  hear?(now: number, input: KibbutzInput): void;
+  /** The platform stops the agent: save what must not be lost. Nothing is called after it. */
+  shutdown?(now: number): void;
   /** The bus came up: report everything again. */
   online?(now: number): void;
   poll(now: number): void;

@@ -18,8 +18,50 @@ export type Input =
   /** The broker accepted the connection. `sessionPresent` as in CONNACK (MQTT 3.1.1 §3.2.2.2). */
   | { readonly kind: 'bus-up'; readonly sessionPresent: boolean }
   | { readonly kind: 'bus-down' }
-  /** The platform is about to stop the agent in an orderly way. */
-  | { readonly kind: 'shutdown' };
+  /** The platform is about to stop the agent in an orderly way. What comes after it is left aside. */
+  | { readonly kind: 'shutdown' }
+  | KibbutzInput;
+
+/**
+ * What the job `kibbutz` hears. The local link joins neighbours (Wi-Fi, Bluetooth), the uplink is the cellular one; each
+ * is a UDP socket (RFC 768) to the agent, so that a board without raw Ethernet can do it. Bytes may be reused after the call.
+ */
+export type KibbutzInput =
+  /** A payload from the local link, unicast or multicast; `peer`: the sender's address and port, in the platform's words. */
+  | { readonly kind: 'datagram'; readonly link: 'local'; readonly peer: string; readonly payload: Uint8Array }
+  /** A payload from the kibbutz provider, over the uplink. */
+  | { readonly kind: 'datagram'; readonly link: 'uplink'; readonly payload: Uint8Array }
+  /**
+   * An IP packet of the own host for the Internet, as from a TUN device. `mayWait`: until some radio is up, such as DSCP LE
+   * (RFC 8622). `path`: where MPTCP put it, a neighbour's member id, or 0 for the own link; left out: the kibbutz chooses.
+   */
+  | { readonly kind: 'packet'; readonly packet: Uint8Array; readonly mayWait: boolean; readonly path?: number }
+  /** Own traffic of so many bytes left over the uplink without the agent, as a board's sockets do. */
+  | { readonly kind: 'sent'; readonly lengthBytes: number; readonly mayWait: boolean }
+  /**
+   * The uplink's radio changed its state (RRC_CONNECTED or RRC_IDLE, 3GPP TS 36.331 §4.2.1); a platform that cannot tell
+   * leaves it to the agent, which reckons from packets. `releaseMs`: until the network releases it if nothing more passes.
+   */
+  | { readonly kind: 'radio'; readonly state: 'connected'; readonly releaseMs?: number }
+  | { readonly kind: 'radio'; readonly state: 'idle' }
+  /** The level changed; 0 … 100. */
+  | { readonly kind: 'battery'; readonly percent: number; readonly charging: boolean }
+  /** The civil date where the contract is: at the start, when it becomes known, after each midnight. Month and day from 1. */
+  | { readonly kind: 'date'; readonly year: number; readonly month: number; readonly day: number }
+  /**
+   * How the path through a neighbour does: a `PathSample` of kibbutz/watchdog.ts. About ten a second, at least one, while
+   * data are under way. Without any, the agent goes by what is not answered.
+   */
+  | {
+      readonly kind: 'path-sample';
+      readonly member: number;
+      readonly timeouts: number;
+      readonly ssthreshBytes: number;
+      readonly roundTripMs: number;
+      readonly deliveredBytes: number;
+      readonly wantedBytesPerSecond: number;
+      readonly outstanding: boolean;
+    };
 
 export type Effect =
   | { readonly kind: 'transmit'; readonly link: string; readonly frame: Uint8Array }
@@ -33,6 +75,26 @@ export type Effect =
   | { readonly kind: 'subscribe'; readonly filter: string; readonly qos: 0 | 1 }
   /** Keep `value` under `key` over restarts; `undefined` forgets it. */
   | { readonly kind: 'save'; readonly key: string; readonly value: Uint8Array | undefined }
-  | { readonly kind: 'log'; readonly level: LogLevel; readonly text: string };
+  | { readonly kind: 'log'; readonly level: LogLevel; readonly text: string }
+  | KibbutzEffect;
+
+/** What the job `kibbutz` asks for. A platform that does not run it never sees one. */
+export type KibbutzEffect =
+  /** Send to one neighbour on the local link, or (without `peer`) to all: multicast. `peer` as in the input. */
+  | { readonly kind: 'datagram'; readonly link: 'local'; readonly peer?: string; readonly payload: Uint8Array }
+  /** Send to the kibbutz provider over the uplink. */
+  | { readonly kind: 'datagram'; readonly link: 'uplink'; readonly payload: Uint8Array }
+  /** Hand an IP packet to the own host. */
+  | { readonly kind: 'deliver'; readonly packet: Uint8Array }
+  /**
+   * Bring the uplink's radio up or keep it up for a tail time, or ask the network to release it at once (fast dormancy,
+   * 3GPP TS 25.331 §8.1.14).
+   */
+  | { readonly kind: 'radio'; readonly state: 'connected' | 'idle' }
+  /**
+   * What a path is to MPTCP's path manager from now on: `backup` as MP_PRIO's flag (RFC 8684 §3.3.8), `gone`: remove its
+   * endpoint. `path`: a neighbour's member id, or 0 for the own link, which is never gone.
+   */
+  | { readonly kind: 'path-priority'; readonly path: number; readonly priority: 'normal' | 'backup' | 'gone' };
 
 export type LogLevel = 'error' | 'warn' | 'info';

@@ -225,6 +225,11 @@ export class AgentNode {
       case 'log':
         this.options.log?.(effect.level, effect.text);
         break;
+      case 'datagram':
+      case 'deliver':
+      case 'radio':
+      case 'path-priority':
+        break; // Simulated homes have no cellular link; sim/kibbutz.ts drives the engine itself.
       default:
         unreachable(effect);
     }
