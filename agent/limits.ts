@@ -57,8 +57,8 @@ export const defaultLimits: Limits = {
 
 /** What two envelopes add to a packet (kibbutz/envelope.ts; written out, for boards without a kibbutz load this file too). */
 export const envelopesBytes = 60;
-/** The longest packet that fits into one UDP datagram on the local link, three envelopes and five bytes deep. */
-const longestPacketBytes = 65_507 - 95;
+/** What fits into one UDP datagram on the local link, within two envelopes and five bytes (kibbutz/job.ts). */
+const longestPacketBytes = 65_507 - envelopesBytes - 5;
 
 /** What must hold between limits; throws, naming the limit, if a platform passes others. */
 export function checkLimits(limits: Limits): void {

@@ -12,7 +12,7 @@
  *     3 down      provider    A         a packet for A                      a key of A's
  *     4 return    provider    B         a `down` envelope for another       a key of B's
  *     5 control   provider    A         introduction.ts or drop-report.ts   a key of A's
- *     6 hop       A           B         an envelope on the local link       a key of the pair's
+ *     6 hop       A           B         5 bytes, an envelope (job.ts)       a key of the pair's
  *
  * `member` is whose key it is; for `hop`, who sent it. Each kind has a key of its own (introduction.ts), hence its own
  * nonces and its own window: packets that A carries for others do not push its own out of the window.
@@ -22,7 +22,8 @@
  * worthless to anybody else: the paper lets whoever delivers it first have the credit, here only B can.
  *
  * `hop` proves to B which neighbour a packet is from. Without it anybody in radio range could send rubbish in A's name,
- * and B would blame A for what the provider throws away.
+ * and B would blame A for what the provider throws away. In the carrier's place it has the boot id of B as A heard it
+ * last, so that what was overheard before B restarted is nothing to B now, and B need not keep its window.
  *
  * Overhead: `envelopeOverhead` a layer, two layers on the forwarder's uplink. Bounds: `longestEnvelope`; a lane holds a
  * key and a counter or window.
@@ -58,7 +59,7 @@ const tagLength = 16;
 export const envelopeOverhead = headerLength + tagLength;
 /** The most one UDP datagram over IPv4 holds: 65,535 less both headers (RFC 791 §3.1, RFC 768). */
 export const longestEnvelope = 65_507;
-/** Bytes of the longest packet that fits through a neighbour: two layers, on the local link (own, hop) as on its uplink. */
+/** Bytes of the longest packet that fits through a neighbour's uplink: two layers. */
 export const longestPacket = longestEnvelope - 2 * envelopeOverhead;
 /** The carrier of what goes over its sender's own uplink. */
 export const noCarrier = 0;
@@ -119,12 +120,17 @@ export class SendingLane {
   private readonly key: Uint8Array;
   private readonly counter: NonceCounter;
 
-  constructor({ kind, member, aead, key }: LaneOptions, reserve: NonceReserve) {
+  /** A key that may get another lane later needs a counter that goes on: `counter` is then shared by those lanes. */
+  constructor(
+    { kind, member, aead, key }: LaneOptions,
+    reserve: NonceReserve,
+    counter = new NonceCounter(reserve),
+  ) {
     this.kind = kind;
     this.member = member;
     this.aead = aead;
     this.key = purposeKey(aead, key, numberOf(kind));
-    this.counter = new NonceCounter(reserve);
+    this.counter = counter;
   }
 
   /** An envelope in memory of its own. */

@@ -153,13 +153,17 @@ export type Event = {
   readonly host?: Mac;
   /** The packet that caused it, in words. */
   readonly packet?: Text200;
+  /** Member id, where the kibbutz speaks of one neighbour. */
+  readonly neighbour?: number;
   readonly text?: Text200;
 };
 
+/** What a node has given its neighbours in the kibbutz and taken from them, in bytes of envelopes as the provider counts. */
 export type Ledger = {
   readonly boot: Boot;
   /** ms since boot. */
   readonly uptime: number;
+  /** By member id, in decimal. */
   readonly neighbours: {
     readonly [key: string]: Account;
   };
@@ -170,6 +174,7 @@ export type Account = {
   readonly given: number;
   /** Bytes of ours through theirs. */
   readonly taken: number;
+  /** Whole slots (tail times) they may still use our link; at 0 they are not offered it. */
   readonly credit: number;
 };
 
@@ -347,6 +352,7 @@ export const descriptors: {
     ['rule?', id],
     ['host?', mac],
     ['packet?', text200],
+    ['neighbour?', ['range', 1, 4294967295]],
     ['text?', text200],
   ],
   ledger: ['open', ['boot', boot], ['uptime', 'uint'], ['neighbours', ['open', ['*', account]]]],

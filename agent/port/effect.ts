@@ -35,7 +35,12 @@ export type KibbutzInput =
    * An IP packet of the own host for the Internet, as from a TUN device. `mayWait`: until some radio is up, such as DSCP LE
    * (RFC 8622). `path`: where MPTCP put it, a neighbour's member id, or 0 for the own link; left out: the kibbutz chooses.
    */
-  | { readonly kind: 'packet'; readonly packet: Uint8Array; readonly mayWait: boolean; readonly path?: number }
+  | {
+      readonly kind: 'packet';
+      readonly packet: Uint8Array;
+      readonly mayWait: boolean;
+      readonly path?: number;
+    }
   /** Own traffic of so many bytes left over the uplink without the agent, as a board's sockets do. */
   | { readonly kind: 'sent'; readonly lengthBytes: number; readonly mayWait: boolean }
   /**
@@ -81,7 +86,12 @@ export type Effect =
 /** What the job `kibbutz` asks for. A platform that does not run it never sees one. */
 export type KibbutzEffect =
   /** Send to one neighbour on the local link, or (without `peer`) to all: multicast. `peer` as in the input. */
-  | { readonly kind: 'datagram'; readonly link: 'local'; readonly peer?: string; readonly payload: Uint8Array }
+  | {
+      readonly kind: 'datagram';
+      readonly link: 'local';
+      readonly peer?: string;
+      readonly payload: Uint8Array;
+    }
   /** Send to the kibbutz provider over the uplink. */
   | { readonly kind: 'datagram'; readonly link: 'uplink'; readonly payload: Uint8Array }
   /** Hand an IP packet to the own host. */
@@ -95,6 +105,10 @@ export type KibbutzEffect =
    * What a path is to MPTCP's path manager from now on: `backup` as MP_PRIO's flag (RFC 8684 §3.3.8), `gone`: remove its
    * endpoint. `path`: a neighbour's member id, or 0 for the own link, which is never gone.
    */
-  | { readonly kind: 'path-priority'; readonly path: number; readonly priority: 'normal' | 'backup' | 'gone' };
+  | {
+      readonly kind: 'path-priority';
+      readonly path: number;
+      readonly priority: 'normal' | 'backup' | 'gone';
+    };
 
 export type LogLevel = 'error' | 'warn' | 'info';

@@ -6,6 +6,7 @@
  */
 
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../../agent/core/time.js';
 
@@ -25,6 +26,8 @@ export function program(): Command {
       'Agents for the kibbutz, the power proxy and PPPoE offload, and their coordinator over MQTT.',
     )
     .version(packageVersion())
+    // An option belongs to the command it stands behind: `sim` and its subcommands have some of the same name.
+    .enablePositionalOptions()
     .showSuggestionAfterError()
     .showHelpAfterError('(kith --help lists the commands)');
 
@@ -160,9 +163,10 @@ export function program(): Command {
       print('removed');
     });
 
-  kith
+  const sim = kith
     .command('sim')
     .description('run a scenario offline, as fast as it goes')
+    .enablePositionalOptions()
     .argument(
       '<scenario>',
       'home (one), street (many homes), or wake (home, and after a minute the rule that wakes)',
@@ -177,6 +181,33 @@ export function program(): Command {
     .action(async (scenario, options) =>
       (await import('./sim.js')).printSimulation(scenario, options, print),
     );
+  sim
+    .command('kibbutz')
+    .description('kibbutzim by the thousand, on every core')
+    .argument(
+      '[file]',
+      'a scenario (JSON); left out: kibbutzim of five, 2 streaming, 2 web, 1 background, 2h, 10000 devices',
+    )
+    .option(
+      '--devices <n>',
+      'how many in all, a multiple of those in a kibbutz; this and the next three: instead of what the scenario says',
+      toInteger(1, 1_000_000),
+    )
+    .addOption(new Option('--duration <duration>', 'simulated time').argParser(toDuration))
+    .option('--seed <n>', 'the same seed gives the same bytes', toInteger(0, Number.MAX_SAFE_INTEGER))
+    .addOption(new Option('--policy <policy>', "the paper's protocol, or ours").choices(['paper', 'kith']))
+    .option('--workers <n>', 'threads', toInteger(1, 256), availableParallelism())
+    .option('--shard <i/n>', 'only the i-th of n parts, as JSON for kith sim merge')
+    .option('--json', 'the result as one JSON object')
+    .action(async (file, options) =>
+      (await import('./sim-kibbutz.js')).printKibbutzim(file, options, print, interrupted()),
+    );
+  sim
+    .command('merge')
+    .description('all parts of a run (kith sim kibbutz --shard): prints what one run would have')
+    .argument('<part...>', 'files')
+    .option('--json', 'the result as one JSON object')
+    .action(async (files, options) => (await import('./sim-kibbutz.js')).printMerged(files, options, print));
 
   const paper = kith.command('paper').description("a paper's experiments, ours beside its figures");
   paper

@@ -5,6 +5,7 @@
  * way it goes, the radio it leaves by says how long it takes. Over the `perfect` local link signals and packets arrive at
  * once; over others they take their time and may be lost, and a request without an answer goes out again over the
  * own link after one retransmission timeout, which is what the bandwidth watchdog does for a single packet.
+ * A device that is away sends and hears nothing; what it was to do then is unsent, what waited goes on waiting.
  *
  * Everything is counted in whole numbers, so that the sum over many kibbutzim does not depend on who adds them up.
  * Bounds: requests that wait, `mostWaiting` a device.
@@ -78,6 +79,8 @@ export interface DeviceResult {
 const retransmissionMs = 1000;
 /** Requests a device keeps; more go unsent. */
 const mostWaiting = 1000;
+/** On the local link at once; ten seconds of Wi-Fi. */
+const mostTransferBytes = 25_000_000;
 /** Bytes of an envelope and the headers below it on the local link. */
 const localOverheadBytes = 100;
 
@@ -111,7 +114,8 @@ export class SimulatedKibbutz {
     const perfect = local === localLinkModels.perfect && devices.every(({ loss }) => !loss);
     if (!perfect && devices.length > 1)
       this.local = new LocalLink({
-        model: local,
+        // A request stands for a transfer that its acknowledgements clock: it waits at its source, and overflows no queue.
+        model: { ...local, queueBytes: mostTransferBytes },
         members: devices.length,
         random: this.random,
         now: 0,
@@ -197,7 +201,8 @@ type Tag = 'request' | 'poll' | 'appear' | 'vanish' | Uint8Array | Packet;
 
 /** A request on its way over a link that takes time. */
 interface Packet {
-  readonly kind: 'forward' | 'refused' | 'timeout';
+  /** At the forwarder on its way out and back, then at the sender. */
+  readonly kind: 'forward' | 'back' | 'answered' | 'refused' | 'timeout';
   readonly from: Device;
   readonly place: number;
   /** When the application made it, and when it was first sent. */
@@ -220,7 +225,8 @@ export class Device implements Actor<Tag>, KibbutzPort {
   readonly kibbutz: Kibbutz;
   readonly radio: Radio;
   readonly loss: number;
-  present = true;
+  /** Reasons to be away: not there yet, gone, or in one of its blackouts, which may overlap. */
+  private away = 0;
   private readonly group: SimulatedKibbutz;
   private readonly traffic: Traffic;
   private readonly random: Random;
@@ -272,8 +278,10 @@ export class Device implements Actor<Tag>, KibbutzPort {
       this,
     );
     const { kernel } = group;
-    if (joinAt) this.present = false;
-    if (joinAt) kernel.schedule(joinAt, this, 'appear');
+    if (joinAt) {
+      this.away = 1;
+      kernel.schedule(joinAt, this, 'appear');
+    }
     if (leaveAt !== undefined) kernel.schedule(leaveAt, this, 'vanish');
     for (const { fromAt, toAt } of blackouts ?? []) {
       kernel.schedule(fromAt, this, 'vanish');
@@ -283,9 +291,15 @@ export class Device implements Actor<Tag>, KibbutzPort {
     if (firstMs !== never) kernel.schedule((joinAt ?? 0) + firstMs, this, 'request');
   }
 
+  get present(): boolean {
+    return this.away === 0;
+  }
+
   fire(now: number, tag: Tag): void {
     if (tag === 'request') this.request(now);
     else if (tag === 'poll') {
+      // A timer that an earlier one has replaced.
+      if (now < this.pollTimerAt) return;
       this.pollTimerAt = never;
       if (this.kibbutz.pollAt() <= now) this.kibbutz.poll(now);
     } else if (tag === 'appear' || tag === 'vanish') this.appear(now, tag === 'appear');
@@ -296,14 +310,15 @@ export class Device implements Actor<Tag>, KibbutzPort {
   }
 
   broadcast(signal: Uint8Array): void {
-    if (!this.leech) this.group.signal(this.group.kernel.now, this, undefined, signal);
+    if (this.present && !this.leech) this.group.signal(this.group.kernel.now, this, undefined, signal);
   }
 
   send(member: number, signal: Uint8Array): void {
-    this.group.signal(this.group.kernel.now, this, this.group.devices[member - 1], signal);
+    if (this.present) this.group.signal(this.group.kernel.now, this, this.group.devices[member - 1], signal);
   }
 
   promote(now: number): void {
+    if (!this.present) return;
     // A keep-alive: with the radio up already, it starts the tail anew.
     if (this.radio.promote(now) <= now) this.radio.send(now, 0, 0);
     this.followRadio();
@@ -328,6 +343,7 @@ export class Device implements Actor<Tag>, KibbutzPort {
 
   /** Sends again what was kept until now; what must go on waiting stays. */
   sendWaiting(now: number): void {
+    if (!this.present) return;
     for (const { madeAt, upBytes, downBytes, mayWait } of this.waiting.splice(0))
       this.dispatch(now, madeAt, upBytes, downBytes, mayWait);
   }
@@ -407,6 +423,7 @@ export class Device implements Actor<Tag>, KibbutzPort {
         });
         return;
       }
+      kibbutz.sentVia(now, place, upBytes + downBytes, mayWait);
       const taken =
         forwarder.present &&
         forwarder.kibbutz.forward(now, forwarder.placeOf(this), upBytes + downBytes, mayWait);
@@ -414,7 +431,7 @@ export class Device implements Actor<Tag>, KibbutzPort {
       if (taken) {
         forwarder.given++;
         this.taken++;
-        kibbutz.sentVia(now, place, upBytes + downBytes);
+        kibbutz.answered(place);
         this.answer(now - sentAt + forwarder.exchange(now, upBytes, downBytes));
         return;
       }
@@ -430,48 +447,53 @@ export class Device implements Actor<Tag>, KibbutzPort {
 
   /** Over a local link that takes time: it arrives, or nothing comes back. */
   private sendVia(now: number, forwarder: Device, packet: Packet): void {
+    this.kibbutz.sentVia(now, packet.place, packet.upBytes + packet.downBytes, packet.mayWait);
     const at = this.group.carry(now, this, forwarder, packet.upBytes);
     if (at !== never) this.group.kernel.schedule(at, forwarder, packet);
     else this.group.kernel.schedule(now + retransmissionMs, this, { ...packet, kind: 'timeout' });
   }
 
-  /** A packet reached us: to be forwarded; or ours came back, refused or not answered in time. */
+  /** A neighbour's packet is with us, on its way out or back; or one of ours came back, or did not in time. */
   private arrive(now: number, packet: Packet): void {
-    const { kind, from, place, sentAt, upBytes, downBytes, mayWait } = packet;
+    const { kind, from, place, madeAt, sentAt, upBytes, downBytes, mayWait } = packet;
     const { kernel } = this.group;
-    if (kind === 'refused') this.dispatch(now, packet.madeAt, upBytes, downBytes, mayWait);
-    else if (kind === 'timeout') {
-      this.timeouts++;
-      this.kibbutz.lost(now, place);
-      if (this.present) this.sendOwn(now, sentAt, upBytes, downBytes, mayWait);
-      else this.unsent++;
-    } else if (!this.present) {
-      kernel.schedule(now + retransmissionMs, from, { ...packet, kind: 'timeout' });
-    } else if (this.kibbutz.forward(now, this.placeOf(from), upBytes + downBytes, mayWait)) {
-      this.given++;
-      const rttMs = this.exchange(now, upBytes, downBytes);
-      const back = this.group.carry(now, this, from, downBytes);
-      if (back === never) {
-        kernel.schedule(now + retransmissionMs, from, { ...packet, kind: 'timeout' });
-        return;
-      }
-      from.taken++;
-      from.kibbutz.sentVia(now, place, upBytes + downBytes);
-      from.answer(now - sentAt + rttMs + (back - now));
+    if (kind === 'forward') {
+      if (!this.present) this.reply(now, packet, never, 'timeout');
+      else if (this.kibbutz.forward(now, this.placeOf(from), upBytes + downBytes, mayWait)) {
+        this.given++;
+        kernel.schedule(now + this.exchange(now, upBytes, downBytes), this, { ...packet, kind: 'back' });
+      } else this.reply(now, packet, this.group.carry(now, this, from, 0), 'refused');
+    } else if (kind === 'back') {
+      this.reply(now, packet, this.group.carry(now, this, from, downBytes), 'answered');
     } else {
-      const back = this.group.carry(now, this, from, 0);
-      const lost = back === never;
-      kernel.schedule(lost ? now + retransmissionMs : back, from, {
-        ...packet,
-        kind: lost ? 'timeout' : 'refused',
-      });
+      if (kind === 'timeout') {
+        this.timeouts++;
+        this.kibbutz.lost(now, place);
+      }
+      if (!this.present) this.unsent++;
+      else if (kind === 'timeout') this.sendOwn(now, sentAt, upBytes, downBytes, mayWait);
+      else if (kind === 'refused') this.dispatch(now, madeAt, upBytes, downBytes, mayWait);
+      else {
+        this.taken++;
+        this.kibbutz.answered(place);
+        this.answer(now - sentAt);
+      }
     }
   }
 
+  /** What the sender of a packet hears of it, at `at`; if that is `never`, that it heard nothing. */
+  private reply(now: number, packet: Packet, at: number, kind: 'answered' | 'refused' | 'timeout'): void {
+    const lost = at === never;
+    this.group.kernel.schedule(lost ? now + retransmissionMs : at, packet.from, {
+      ...packet,
+      kind: lost ? 'timeout' : kind,
+    });
+  }
+
   private sendOwn(now: number, sentAt: number, upBytes: number, downBytes: number, mayWait: boolean): void {
-    const rttMs = this.exchange(now, upBytes, downBytes);
+    // First the kibbutz, which knows by its own clock whether the radio must be promoted; then what the radio really does.
     this.kibbutz.sentOwn(now, upBytes + downBytes, mayWait);
-    this.followRadio();
+    const rttMs = this.exchange(now, upBytes, downBytes);
     this.group.deliver(now);
     this.answer(now - sentAt + rttMs);
   }
@@ -495,9 +517,13 @@ export class Device implements Actor<Tag>, KibbutzPort {
   }
 
   private appear(now: number, present: boolean): void {
-    this.present = present;
-    if (!present) this.radio.dormant(now);
-    else this.sendWaiting(now);
+    this.away += present ? -1 : 1;
+    if (this.present) {
+      this.sendWaiting(now);
+      return;
+    }
+    this.radio.dormant(now);
+    this.kibbutz.upUntil = Math.min(this.kibbutz.upUntil, now);
   }
 
   private placeOf(other: Device): number {

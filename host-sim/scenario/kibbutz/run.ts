@@ -8,15 +8,18 @@
  * in any order). It changes if a kibbutz is missing, counted twice, or has another's number. It guards against mistakes,
  * not against somebody who makes results up.
  *
- * A download (`{"download": bytes}`) is one request, answered with its last byte, over the device's own link, whatever
- * the neighbours offer: the kibbutz engine routes single exchanges (downloads.ts has downloads over several paths). Its
- * packets count as the device's own: they bring the radio up, make it advertise, and what neighbours send waits behind them.
+ * A download (`{"download": bytes}`) is one request, answered with its last byte. It goes where the kibbutz sends the
+ * device's packets: before each window of TCP's (flow.ts) the kibbutz says whether a neighbour carries it or the own
+ * link. One path at a time, without the bandwidth watchdog: downloads.ts has both. The local link takes a window as one
+ * burst, before or behind what else is on it.
  *
  * Bounds: a kibbutz at a time; each sum stays below 2^53, or an Error says which does not.
  */
 
 import { createHash } from 'node:crypto';
 import { Random } from '../../../agent/core/random.js';
+import { never } from '../../../agent/core/time.js';
+import { own } from '../../../agent/kibbutz/path-selection.js';
 import { AppTraffic, TraceTraffic, type Traffic } from '../../sim/app.js';
 import { Flow, FlowPath, segmentBytes } from '../../sim/flow.js';
 import { type Device, type DeviceResult, SimulatedKibbutz } from '../../sim/kibbutz.js';
@@ -25,8 +28,8 @@ import { type RadioModel, radioModels } from '../../sim/radio.js';
 import { neighbourLike } from './downloads.js';
 import type { KibbutzScenario, ScenarioApp, ScenarioDevices } from './scenario-file.js';
 
-/** What is added up of a device as the simulation tells it (DeviceResult). */
-const resultFields = [
+/** What is added up of a device as it came out. */
+const outcomeFields = [
   'upMs',
   'promotions',
   'requests',
@@ -42,14 +45,16 @@ const resultFields = [
   'signals',
   'radioMillijoules',
   'localMillijoules',
-] as const satisfies readonly (keyof DeviceResult)[];
+  'takenBytes',
+  'givenBytes',
+  'downloadedBytes',
+] as const satisfies readonly (keyof Outcome)[];
 
 /** Added when totals are. */
 const sumFields = [
   'devices',
   'presentMs',
-  ...resultFields,
-  'downloadedBytes',
+  ...outcomeFields,
   'upBasisPoints',
   'upBasisPointsSquared',
 ] as const;
@@ -62,8 +67,9 @@ export const deviceTotalFields = [...sumFields, ...leastFields, ...mostFields] a
 
 /**
  * Totals over devices. Besides those of `DeviceResult`: `devices`; `presentMs`, from joining to leaving, blackouts
- * included; `downloadedBytes`; and for fairness a device's time up as a share of `presentMs` in basis points (1/100 %,
- * whole): their sum, the sum of their squares, the least and the most.
+ * included; bytes of packets sent through neighbours (`takenBytes`) and carried for them; `downloadedBytes`; and for
+ * fairness a device's time up as a share of `presentMs` in basis points (1/100 %, whole): their sum, the sum of their
+ * squares, the least and the most.
  */
 export type DeviceTotals = { readonly [field in (typeof deviceTotalFields)[number]]: number };
 
@@ -80,11 +86,6 @@ export interface Totals {
 /** Policy kith: how long requests that may wait are kept; as `kith paper` has it. */
 const deferMs = 30_000;
 const noDigest = '0'.repeat(64);
-
-/** The class a device's totals belong to: the application's name, `trace` or `download`. */
-export function classOf(app: ScenarioApp): string {
-  return app.kind === 'app' ? app.name : app.kind;
-}
 
 /** Runs kibbutzim number `from` … `to` − 1 of the scenario. */
 export function runKibbutzim(scenario: KibbutzScenario, from: number, to: number): Totals {
@@ -156,8 +157,18 @@ function runKibbutz(scenario: KibbutzScenario, number: number): Totals {
       ...rest,
     })),
   });
+  const links = group.devices.map(
+    ({ index, radio: itsRadio }) =>
+      new FlowPath({
+        kernel: group.kernel,
+        seed,
+        name: `${index}`,
+        conditions: neighbourLike(radio, 0),
+        radio: itsRadio,
+      }),
+  );
   const downloads = entries.map((entry, i) =>
-    entry.app.kind === 'download' ? new Download(seed, group, group.devices[i], entry) : undefined,
+    entry.app.kind === 'download' ? new Download(group, { links, index: i, entry }) : undefined,
   );
   group.run(durationMs);
 
@@ -166,7 +177,10 @@ function runKibbutz(scenario: KibbutzScenario, number: number): Totals {
   for (const [i, result] of group.results().entries()) {
     const { joinAt, leaveAt } = entries[i];
     const presentMs = Math.max(0, Math.min(leaveAt, durationMs) - joinAt);
-    const totals = totalsOf({ ...result, ...downloads[i]?.result() }, presentMs);
+    const totals = totalsOf(
+      { ...result, ...bytesOf(group.devices[i]), ...downloads[i]?.result() },
+      presentMs,
+    );
     hash.update(deviceTotalFields.map(field => `${field} ${totals[field]}\n`).join(''));
     const place = scenario.devices.indexOf(entries[i]);
     devices[place] = addDevices(devices[place], totals);
@@ -185,46 +199,66 @@ function trafficOf(app: ScenarioApp): Traffic {
   return new TraceTraffic(app.kind === 'trace' ? app.entries : []);
 }
 
-function totalsOf(
-  result: DeviceResult & { readonly downloadedBytes?: number },
-  presentMs: number,
-): DeviceTotals {
-  const { downloadedBytes = 0, longestWaitMs, upMs } = result;
-  const up = presentMs > 0 ? Math.round((10_000 * upMs) / presentMs) : 0;
+interface Outcome extends DeviceResult {
+  readonly takenBytes: number;
+  readonly givenBytes: number;
+  readonly downloadedBytes: number;
+}
+
+/** What a device's accounts with its neighbours say; a download adds its own. */
+function bytesOf({ kibbutz }: Device): Pick<Outcome, 'takenBytes' | 'givenBytes' | 'downloadedBytes'> {
+  let [takenBytes, givenBytes] = [0, 0];
+  for (const neighbour of kibbutz.neighbours) {
+    takenBytes += neighbour.takenBytes;
+    givenBytes += neighbour.givenBytes;
+  }
+  return { takenBytes, givenBytes, downloadedBytes: 0 };
+}
+
+function totalsOf(outcome: Outcome, presentMs: number): DeviceTotals {
+  const up = presentMs > 0 ? Math.round((10_000 * outcome.upMs) / presentMs) : 0;
   const totals: { -readonly [field in keyof DeviceTotals]: number } = { ...noDevices, devices: 1, presentMs };
   // Behind a download even the paper's radio answers at fractions of a millisecond.
-  for (const field of resultFields) totals[field] = Math.round(result[field]);
+  for (const field of outcomeFields) totals[field] = Math.round(outcome[field]);
   return {
     ...totals,
-    downloadedBytes,
     upBasisPoints: up,
     upBasisPointsSquared: up * up,
     leastUpBasisPoints: up,
     mostUpBasisPoints: up,
-    longestWaitMs,
+    longestWaitMs: outcome.longestWaitMs,
   };
 }
 
-/** A device's download over its own link, from when it joins. */
+interface DownloadOptions {
+  /** The cellular link of each device. */
+  readonly links: readonly FlowPath[];
+  /** The device that downloads, and what the scenario says of it. */
+  readonly index: number;
+  readonly entry: ScenarioDevices;
+}
+
+/** A device's download, from when it joins: a path that goes window by window where the kibbutz has it go. */
 class Download extends FlowPath {
   private readonly group: SimulatedKibbutz;
+  private readonly links: readonly FlowPath[];
   private readonly device: Device;
   private readonly entry: ScenarioDevices;
   private readonly flow: Flow;
 
-  constructor(seed: number, group: SimulatedKibbutz, device: Device, entry: ScenarioDevices) {
+  constructor(group: SimulatedKibbutz, { links, index, entry }: DownloadOptions) {
     const { kernel } = group;
-    const { radio } = device;
-    super({ kernel, seed, name: `${device.index}`, conditions: neighbourLike(radio.model, 0), radio });
+    super({ kernel, seed: 0, name: 'unused', conditions: links[index].conditions });
     this.group = group;
-    this.device = device;
+    this.links = links;
+    this.device = group.devices[index];
     this.entry = entry;
     const { bytes } = entry.app as { readonly bytes: number };
     this.flow = new Flow({ kernel, paths: [{ path: this, priority: 'normal' }], bytes });
     kernel.schedule(entry.joinAt, { fire: () => this.flow.pump() }, undefined);
   }
 
-  result(): Pick<DeviceResult, 'requests' | 'answered' | 'rttMs'> & { readonly downloadedBytes: number } {
+  result(): Pick<Outcome, 'requests' | 'answered' | 'rttMs' | 'downloadedBytes'> {
     const { joinAt } = this.entry;
     const { finishedAt, bytesByPath } = this.flow;
     return {
@@ -242,24 +276,65 @@ class Download extends FlowPath {
     return true;
   }
 
-  /** A device that is away or blacked out brings no radio up: what it would send is lost. */
-  override carry(now: number, ids: readonly number[], freshFrom: number): ReturnType<FlowPath['carry']> {
-    if (!this.isUp(now)) {
-      const endsAt = now + this.conditions.roundTripMs;
-      return { ids, freshFrom, lost: ids.map(() => true), sentAt: now, startAt: now, spacingMs: 0, endsAt };
+  override carry(now: number, ids: readonly number[], freshFrom: number): Round {
+    // Away or blacked out: no radio is brought up for what nobody hears.
+    if (!this.isUp(now)) return this.lose(now, ids, freshFrom);
+    const { device, group } = this;
+    const { kibbutz } = device;
+    const lengthBytes = ids.length * segmentBytes;
+    // The agent's clock is whole milliseconds: it is asked as of the last one, and what it says is heard at the next.
+    const whole = Math.floor(now);
+    group.kernel.schedule(Math.ceil(now), { fire: at => group.settle(at) }, undefined);
+    const place = kibbutz.route(whole, 0);
+    const forwarder = place === own ? device : group.devices[kibbutz.neighbours[place].member - 1];
+    if (!forwarder.present) {
+      kibbutz.lost(whole, place);
+      return this.lose(now, ids, freshFrom);
     }
-    const round = super.carry(now, ids, freshFrom);
-    // The agent's clock is whole milliseconds.
-    this.group.kernel.schedule(Math.ceil(now), this, ids.length * segmentBytes);
+    if (forwarder !== device) {
+      const back = forwarder.kibbutz.find(device.index + 1);
+      // Who is refused takes the own link, and hears of it before the next window.
+      if (forwarder.kibbutz.forward(whole, back, lengthBytes, false)) {
+        kibbutz.sentVia(whole, place, lengthBytes, false);
+        return this.throughLocalLink(now, forwarder, this.link(forwarder, now, ids, freshFrom));
+      }
+    }
+    kibbutz.sentOwn(whole, lengthBytes, false);
+    return this.link(device, now, ids, freshFrom);
+  }
+
+  /** Over the cellular link of a device. */
+  private link(
+    { index, radio, kibbutz }: Device,
+    now: number,
+    ids: readonly number[],
+    freshFrom: number,
+  ): Round {
+    const round = this.links[index].carry(now, ids, freshFrom);
+    if (!radio.model.simplified) kibbutz.upUntil = Math.floor(radio.upUntil);
     return round;
   }
 
-  /** Tells the kibbutz what has gone out. */
-  fire(now: number, lengthBytes: number): void {
-    const { kibbutz, radio, present } = this.device;
-    if (!present) return;
-    kibbutz.sentOwn(now, lengthBytes, false);
-    if (!radio.model.simplified) kibbutz.upUntil = Math.floor(radio.upUntil);
-    this.group.settle(now);
+  private throughLocalLink(now: number, forwarder: Device, round: Round): Round {
+    const { device, group } = this;
+    const { local, random } = group;
+    if (!local) return round;
+    const { length } = round.ids;
+    const arrivesAt = local.transmit(now, forwarder.index, device.index, length * segmentBytes);
+    if (arrivesAt === never) return this.lose(now, round.ids, round.freshFrom);
+    const spacingMs = Math.max(round.spacingMs, (arrivesAt - now) / length);
+    return {
+      ...round,
+      lost: round.lost.map(lost => lost || random.chance(device.loss) || random.chance(forwarder.loss)),
+      spacingMs,
+      endsAt: Math.max(round.endsAt, round.startAt + length * spacingMs),
+    };
+  }
+
+  private lose(now: number, ids: readonly number[], freshFrom: number): Round {
+    const endsAt = now + this.conditions.roundTripMs;
+    return { ids, freshFrom, lost: ids.map(() => true), sentAt: now, startAt: now, spacingMs: 0, endsAt };
   }
 }
+
+type Round = ReturnType<FlowPath['carry']>;

@@ -2,25 +2,24 @@
  * Runs kibbutzim on worker threads. This file is also what a thread runs: it is handed ranges of kibbutzim, one after the
  * other, and answers each with its totals, which do not depend on who did which (run.ts).
  *
- * Bounds: `mostWorkers` threads, each with one range of `blockSize` kibbutzim at a time.
+ * Bounds: the threads asked for, each with one range of `blockSize` kibbutzim at a time.
  */
 
 import { parentPort, Worker, workerData } from 'node:worker_threads';
 import { addTotals, emptyTotals, runKibbutzim, type Totals } from './run.js';
 import type { KibbutzScenario } from './scenario-file.js';
 
-export const mostWorkers = 256;
 /** Some 40 ms of five devices for two hours: the threads end together, and handing out costs nothing beside it. */
 const blockSize = 8;
 
-/** Kibbutzim number `from` … `to` − 1. */
+/** Kibbutzim number `from` … `to` − 1; at least one. */
 interface Block {
   readonly from: number;
   readonly to: number;
 }
 
 export interface ParallelOptions extends Block {
-  /** Threads; 1 … `mostWorkers`. No more are started than there are ranges. */
+  /** Threads, from 1. No more are started than there are ranges. */
   readonly workers: number;
   /** Hears of progress, 0 … 1. */
   readonly onProgress?: (fraction: number) => void;
