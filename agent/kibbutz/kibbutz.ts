@@ -176,7 +176,15 @@ export class Kibbutz {
   /** Somebody here is using the network interactively until then, as far as we know. */
   private livelyUntil = -1;
 
+  /** Throws, naming the option and its range, if one is out of it. */
   constructor(now: number, options: KibbutzOptions, port: KibbutzPort) {
+    checkRange('member', options.member, 1, 4294967295);
+    checkRange('tailMs', options.tailMs, 1, longestLifetimeMs);
+    checkRange('promotionMs', options.promotionMs, 0, longestLifetimeMs);
+    checkRange('exchangeMs', options.exchangeMs, 0, longestLifetimeMs);
+    checkRange('neighbours', options.neighbours, 1, 255);
+    if (!(options.initialCredit > 0))
+      throw new Error(`initialCredit: expected more than 0, got ${options.initialCredit}`);
     this.options = options;
     this.port = port;
     this.bootedAt = now;
@@ -713,6 +721,11 @@ export class Kibbutz {
     const uptimeMs = (now - this.bootedAt) % 4294967296;
     return emitSignal({ kind, sender, boot, sequence, uptimeMs, lifetimeMs, readyMs }, recipients);
   }
+}
+
+function checkRange(name: string, value: number, least: number, most: number): void {
+  if (!(value >= least && value <= most && value % 1 === 0))
+    throw new Error(`${name}: expected an integer ${least}..${most}, got ${value}`);
 }
 
 function priceOf(mayWait: boolean): number {

@@ -269,7 +269,8 @@ export class Device implements Actor<Tag>, KibbutzPort {
         member: index + 1,
         boot: index,
         policy,
-        tailMs: Math.round(radio.tailMs),
+        // A radio without a tail has the shortest the protocol knows.
+        tailMs: Math.max(1, Math.round(radio.tailMs)),
         promotionMs: Math.ceil(radio.promotionMs),
         exchangeMs: Math.ceil(radio.roundTripMs),
         initialCredit,

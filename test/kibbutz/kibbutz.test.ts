@@ -1535,4 +1535,29 @@ test('kith: who shares its own link uses it, by the plan too', () => {
   assert.equal(a.kibbutz.plan(4_000).paths.length, 1);
 });
 
+test('an option out of its range is named with the range', () => {
+  const make = (more: object) => () =>
+    new Kibbutz(
+      0,
+      {
+        member: 1,
+        boot: 1,
+        policy: 'paper',
+        tailMs: 10_000,
+        promotionMs: 1_800,
+        exchangeMs: 200,
+        initialCredit: 5,
+        neighbours: 4,
+        ...more,
+      },
+      {} as KibbutzPort,
+    );
+  make({})();
+  assert.throws(make({ tailMs: 70_000 }), 'tailMs: expected an integer 1..60000, got 70000');
+  assert.throws(make({ member: 0 }), 'member: expected an integer 1..4294967295, got 0');
+  assert.throws(make({ neighbours: 256 }), 'neighbours: expected an integer 1..255, got 256');
+  assert.throws(make({ promotionMs: 0.5 }), 'promotionMs: expected an integer 0..60000, got 0.5');
+  assert.throws(make({ initialCredit: Number.NaN }), 'initialCredit: expected more than 0, got NaN');
+});
+
 test.run();
