@@ -36,7 +36,7 @@ export type Info = {
 
 export type Job = 'kibbutz' | 'power-proxy' | 'pppoe';
 
-/** A rule as people publish it: when a frame for the host matches the trigger while the host sleeps, act. */
+/** A rule as people publish it: when a frame for the host matches the trigger while the host sleeps, or when the timer says so, act. */
 export type Rule = {
   /** The sleeping host; left out: every host. */
   readonly host?: Mac;
@@ -48,10 +48,17 @@ export type Rule = {
   readonly timeout?: Duration;
 };
 
+/** "drop", "wake" or "respond" ("redirect" is not supported yet). */
 export type Action = 'drop' | 'wake' | 'respond';
 
 /** Every protocol named must be in the frame and every field named must match. */
 export type Trigger = {
+  /** Every frame. */
+  readonly any?: true;
+  /** Agent/power-proxy/traffic-class.ts says what stands where. */
+  readonly class?: TrafficClass | readonly TrafficClass[];
+  /** Instead of a frame, and so alone. */
+  readonly timer?: Timer;
   readonly ethernet?: EthernetMatch;
   readonly arp?: ArpMatch;
   readonly ipv4?: Ipv4Match;
@@ -60,48 +67,104 @@ export type Trigger = {
   readonly icmpv6?: IcmpMatch;
   readonly tcp?: TcpMatch;
   readonly udp?: UdpMatch;
+  /** Over UDP, to port 53. */
+  readonly dns?: DnsMatch;
+  /** To port 5353. */
+  readonly mdns?: DnsMatch;
+  /** To port 5355. */
+  readonly llmnr?: DnsMatch;
+  /** To port 137. */
+  readonly nbns?: NbnsMatch;
+  readonly payload?: PayloadMatch;
+};
+
+/** Traffic that a sleeping host may miss, must not miss, or may as its owner likes (Nedevschi et al., NSDI 2009). */
+export type TrafficClass = 'dont-wake' | 'dont-ignore' | 'policy-dependent';
+
+/** One of the two. */
+export type Timer = {
+  /** From when the rule was accepted or the agent booted, again and again; 1 s or more. */
+  readonly every?: Duration;
+  /** Once; 1 s or more. */
+  readonly after?: Duration;
 };
 
 export type EthernetMatch = {
-  readonly srcMac?: Mac;
-  readonly dstMac?: Mac;
-  readonly etherType?: number;
+  readonly srcMac?: MacSet;
+  readonly dstMac?: MacSet;
+  /** Up to 1500: 802.3 with LLC. */
+  readonly etherType?: Uint16Set;
+  /** Of the outermost tag. */
+  readonly vlanId?: VlanSet;
+  readonly cast?: Cast | readonly Cast[];
 };
+
+export type Cast = 'unicast' | 'multicast' | 'broadcast';
 
 export type ArpMatch = {
-  readonly operation?: 'request' | 'reply';
-  readonly senderAddress?: Ipv4Address;
-  readonly targetAddress?: Ipv4Address;
+  readonly operation?: ArpOperation | readonly ArpOperation[];
+  readonly senderAddress?: Ipv4Set;
+  readonly targetAddress?: Ipv4Set;
 };
 
+/** "request", "reply", a number 1..65535 or a range of such. */
+export type ArpOperation = 'request' | 'reply' | number | Range;
+
 export type Ipv4Match = {
-  readonly srcAddress?: Ipv4Address;
-  readonly dstAddress?: Ipv4Address;
-  readonly protocol?: number;
+  readonly srcAddress?: Ipv4Set;
+  readonly dstAddress?: Ipv4Set;
+  readonly protocol?: Uint8Set;
+  readonly dscp?: DscpSet;
+  readonly timeToLive?: Uint8Set;
 };
 
 export type Ipv6Match = {
-  readonly srcAddress?: Ipv6Address;
-  readonly dstAddress?: Ipv6Address;
+  readonly srcAddress?: Ipv6Set;
+  readonly dstAddress?: Ipv6Set;
   /** The upper-layer protocol, behind the extension headers. */
-  readonly protocol?: number;
+  readonly protocol?: Uint8Set;
+  readonly dscp?: DscpSet;
+  readonly hopLimit?: Uint8Set;
 };
 
 export type IcmpMatch = {
-  readonly type?: number;
-  readonly code?: number;
+  readonly type?: Uint8Set;
+  readonly code?: Uint8Set;
 };
 
 export type TcpMatch = {
-  readonly srcPort?: number;
-  readonly dstPort?: number;
+  readonly srcPort?: Uint16Set;
+  readonly dstPort?: Uint16Set;
   /** Of syn, ack, fin and rst those named are set and the others clear. */
-  readonly flags?: TcpFlags;
+  readonly flags?: TcpFlags | readonly TcpFlags[];
 };
 
 export type UdpMatch = {
-  readonly srcPort?: number;
-  readonly dstPort?: number;
+  readonly srcPort?: Uint16Set;
+  readonly dstPort?: Uint16Set;
+};
+
+/** A field named asks for a query (not a response) with such a question. */
+export type DnsMatch = {
+  readonly name?: DnsName | readonly DnsName[];
+  readonly type?: DnsType | readonly DnsType[];
+};
+
+export type NbnsMatch = {
+  /** Of any suffix and scope. */
+  readonly name?: NbnsName | readonly NbnsName[];
+  readonly type?: NbnsType | readonly NbnsType[];
+};
+
+/** Bytes at a fixed place. */
+export type PayloadMatch = {
+  /** What `offset` counts from: the frame's first byte, the IP or ARP header, the header behind IP, or (left out) what TCP or UDP carry. */
+  readonly from?: 'frame' | 'network' | 'transport' | 'data';
+  /** 0 if left out. */
+  readonly offset?: number;
+  readonly bytes: Hex;
+  /** As long as `bytes`; only its set bits are compared. */
+  readonly mask?: Hex;
 };
 
 /** What became of a rule. `digest` is of the payload judged; a rejected one leaves the rule `inForce` as it was. */
@@ -126,6 +189,15 @@ export type RuleStatus = {
   readonly bytes?: number;
   /** ms since boot. */
   readonly lastHit?: number;
+  /** What is odd about the rule in force, though it was accepted. */
+  readonly warnings?: readonly Warning[];
+};
+
+export type Warning = {
+  readonly kind: 'shadowed' | 'redundant' | 'conflict' | 'storm' | 'never' | 'unanswerable';
+  /** The other rule it is about. */
+  readonly rule?: Id;
+  readonly text: Text200;
 };
 
 /** Counters since boot. A replay carries the same boot and seq and so changes nothing. */
@@ -195,11 +267,65 @@ export type Id = string;
 /** A MAC address such as 3c:22:fb:01:02:03. */
 export type Mac = string;
 
-/** An IPv4 address such as 192.168.1.10. */
-export type Ipv4Address = string;
+/** A range such as "1024-65535". */
+export type Range = string;
 
-/** An IPv6 address such as fe80::1. */
-export type Ipv6Address = string;
+/** An integer 0..63 or a range such as "8-14". */
+export type DscpItem = number | Range;
+
+/** An integer 0..63, a range such as "8-14", or a list of up to 64 of them. */
+export type DscpSet = DscpItem | readonly DscpItem[];
+
+/** An integer 0..255 or a range such as "133-137". */
+export type Uint8Item = number | Range;
+
+/** An integer 0..255, a range such as "133-137", or a list of up to 64 of them. */
+export type Uint8Set = Uint8Item | readonly Uint8Item[];
+
+/** An integer 0..4094 or a range such as "100-199". */
+export type VlanItem = number | Range;
+
+/** An integer 0..4094, a range such as "100-199", or a list of up to 64 of them. */
+export type VlanSet = VlanItem | readonly VlanItem[];
+
+/** An integer 0..65535 or a range such as "1024-65535". */
+export type Uint16Item = number | Range;
+
+/** An integer 0..65535, a range such as "1024-65535", or a list of up to 64 of them. */
+export type Uint16Set = Uint16Item | readonly Uint16Item[];
+
+/** A MAC address or prefix such as 3c:22:fb:01:02:03 or 3c:22:fb:00:00:00/24. */
+export type MacPrefix = string;
+
+/** A MAC address or prefix such as 3c:22:fb:01:02:03 or 3c:22:fb:00:00:00/24, or a list of up to 64 of them. */
+export type MacSet = MacPrefix | readonly MacPrefix[];
+
+/** An IPv4 address or prefix such as 192.168.1.10 or 192.168.1.0/24. */
+export type Ipv4Prefix = string;
+
+/** An IPv4 address or prefix such as 192.168.1.10 or 192.168.1.0/24, or a list of up to 64 of them. */
+export type Ipv4Set = Ipv4Prefix | readonly Ipv4Prefix[];
+
+/** An IPv6 address or prefix such as fe80::1 or fe80::/10. */
+export type Ipv6Prefix = string;
+
+/** An IPv6 address or prefix such as fe80::1 or fe80::/10, or a list of up to 16 of them. */
+export type Ipv6Set = Ipv6Prefix | readonly Ipv6Prefix[];
+
+/** A name such as desktop.local, or *.local for all names below. */
+export type DnsName = string;
+
+/** A question's type: a, aaaa, ptr, srv, txt, any, a number 0..65535 or a range. */
+export type DnsType = 'a' | 'aaaa' | 'ptr' | 'srv' | 'txt' | 'any' | number | Range;
+
+/** A NetBIOS name of 1 to 15 characters such as DESKTOP. */
+export type NbnsName = string;
+
+/** A question's type: nb, nbstat, a number 0..65535 or a range. */
+export type NbnsType = 'nb' | 'nbstat' | number | Range;
+
+/** 1 to 32 bytes in hex digits such as 0a1b. */
+export type Hex = string;
 
 /** A whole number and a unit (ms, s, m, h, d) such as 30s. */
 export type Duration = string;
@@ -226,37 +352,121 @@ const mac: Shape = [
   'a MAC address such as 3c:22:fb:01:02:03',
   ['regexp', '[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}'],
 ];
+const trafficClass: Shape = ['is', 'dont-wake', 'dont-ignore', 'policy-dependent'];
+const duration: Shape = [
+  'say',
+  'a whole number and a unit (ms, s, m, h, d) such as 30s',
+  ['regexp', '[0-9]{1,12}(ms|s|m|h|d)'],
+];
+const timer: Shape = ['closed', ['every?', duration], ['after?', duration]];
+const macPrefix: Shape = [
+  'say',
+  'a MAC address or prefix such as 3c:22:fb:01:02:03 or 3c:22:fb:00:00:00/24',
+  ['regexp', '[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}(/[0-9]{1,2}){0,1}'],
+];
+const macSet: Shape = [
+  'say',
+  'a MAC address or prefix such as 3c:22:fb:01:02:03 or 3c:22:fb:00:00:00/24, or a list of up to 64 of them',
+  ['one', macPrefix, ['list', macPrefix, 1, 64]],
+];
+const range: Shape = ['say', 'a range such as "1024-65535"', ['regexp', '[0-9]{1,5}-[0-9]{1,5}']];
+const uint16Item: Shape = [
+  'say',
+  'an integer 0..65535 or a range such as "1024-65535"',
+  ['one', ['range', 0, 65535], range],
+];
+const uint16Set: Shape = [
+  'say',
+  'an integer 0..65535, a range such as "1024-65535", or a list of up to 64 of them',
+  ['one', uint16Item, ['list', uint16Item, 1, 64]],
+];
+const vlanItem: Shape = [
+  'say',
+  'an integer 0..4094 or a range such as "100-199"',
+  ['one', ['range', 0, 4094], range],
+];
+const vlanSet: Shape = [
+  'say',
+  'an integer 0..4094, a range such as "100-199", or a list of up to 64 of them',
+  ['one', vlanItem, ['list', vlanItem, 1, 64]],
+];
+const cast: Shape = ['is', 'unicast', 'multicast', 'broadcast'];
 const ethernetMatch: Shape = [
   'closed',
-  ['srcMac?', mac],
-  ['dstMac?', mac],
-  ['etherType?', ['range', 0, 65535]],
+  ['srcMac?', macSet],
+  ['dstMac?', macSet],
+  ['etherType?', uint16Set],
+  ['vlanId?', vlanSet],
+  ['cast?', ['one', cast, ['list', cast, 1, 3]]],
 ];
-const ipv4Address: Shape = [
+const arpOperation: Shape = [
   'say',
-  'an IPv4 address such as 192.168.1.10',
-  ['regexp', '[0-9]{1,3}([.][0-9]{1,3}){3}'],
+  '"request", "reply", a number 1..65535 or a range of such',
+  ['one', ['is', 'request'], ['is', 'reply'], ['range', 1, 65535], range],
+];
+const ipv4Prefix: Shape = [
+  'say',
+  'an IPv4 address or prefix such as 192.168.1.10 or 192.168.1.0/24',
+  ['regexp', '[0-9]{1,3}([.][0-9]{1,3}){3}(/[0-9]{1,2}){0,1}'],
+];
+const ipv4Set: Shape = [
+  'say',
+  'an IPv4 address or prefix such as 192.168.1.10 or 192.168.1.0/24, or a list of up to 64 of them',
+  ['one', ipv4Prefix, ['list', ipv4Prefix, 1, 64]],
 ];
 const arpMatch: Shape = [
   'closed',
-  ['operation?', ['is', 'request', 'reply']],
-  ['senderAddress?', ipv4Address],
-  ['targetAddress?', ipv4Address],
+  ['operation?', ['one', arpOperation, ['list', arpOperation, 1, 8]]],
+  ['senderAddress?', ipv4Set],
+  ['targetAddress?', ipv4Set],
+];
+const uint8Item: Shape = [
+  'say',
+  'an integer 0..255 or a range such as "133-137"',
+  ['one', ['range', 0, 255], range],
+];
+const uint8Set: Shape = [
+  'say',
+  'an integer 0..255, a range such as "133-137", or a list of up to 64 of them',
+  ['one', uint8Item, ['list', uint8Item, 1, 64]],
+];
+const dscpItem: Shape = [
+  'say',
+  'an integer 0..63 or a range such as "8-14"',
+  ['one', ['range', 0, 63], range],
+];
+const dscpSet: Shape = [
+  'say',
+  'an integer 0..63, a range such as "8-14", or a list of up to 64 of them',
+  ['one', dscpItem, ['list', dscpItem, 1, 64]],
 ];
 const ipv4Match: Shape = [
   'closed',
-  ['srcAddress?', ipv4Address],
-  ['dstAddress?', ipv4Address],
-  ['protocol?', ['range', 0, 255]],
+  ['srcAddress?', ipv4Set],
+  ['dstAddress?', ipv4Set],
+  ['protocol?', uint8Set],
+  ['dscp?', dscpSet],
+  ['timeToLive?', uint8Set],
 ];
-const ipv6Address: Shape = ['say', 'an IPv6 address such as fe80::1', ['regexp', '[0-9a-fA-F:.]{2,45}']];
+const ipv6Prefix: Shape = [
+  'say',
+  'an IPv6 address or prefix such as fe80::1 or fe80::/10',
+  ['regexp', '[0-9a-fA-F:.]{2,45}(/[0-9]{1,3}){0,1}'],
+];
+const ipv6Set: Shape = [
+  'say',
+  'an IPv6 address or prefix such as fe80::1 or fe80::/10, or a list of up to 16 of them',
+  ['one', ipv6Prefix, ['list', ipv6Prefix, 1, 16]],
+];
 const ipv6Match: Shape = [
   'closed',
-  ['srcAddress?', ipv6Address],
-  ['dstAddress?', ipv6Address],
-  ['protocol?', ['range', 0, 255]],
+  ['srcAddress?', ipv6Set],
+  ['dstAddress?', ipv6Set],
+  ['protocol?', uint8Set],
+  ['dscp?', dscpSet],
+  ['hopLimit?', uint8Set],
 ];
-const icmpMatch: Shape = ['closed', ['type?', ['range', 0, 255]], ['code?', ['range', 0, 255]]];
+const icmpMatch: Shape = ['closed', ['type?', uint8Set], ['code?', uint8Set]];
 const tcpFlags: Shape = [
   'say',
   'TCP flags such as syn or syn,ack',
@@ -264,13 +474,64 @@ const tcpFlags: Shape = [
 ];
 const tcpMatch: Shape = [
   'closed',
-  ['srcPort?', ['range', 0, 65535]],
-  ['dstPort?', ['range', 0, 65535]],
-  ['flags?', tcpFlags],
+  ['srcPort?', uint16Set],
+  ['dstPort?', uint16Set],
+  ['flags?', ['one', tcpFlags, ['list', tcpFlags, 1, 8]]],
 ];
-const udpMatch: Shape = ['closed', ['srcPort?', ['range', 0, 65535]], ['dstPort?', ['range', 0, 65535]]];
+const udpMatch: Shape = ['closed', ['srcPort?', uint16Set], ['dstPort?', uint16Set]];
+const dnsName: Shape = [
+  'say',
+  'a name such as desktop.local, or *.local for all names below',
+  ['size', 'tstr', 1, 255],
+];
+const dnsType: Shape = [
+  'say',
+  "a question's type: a, aaaa, ptr, srv, txt, any, a number 0..65535 or a range",
+  [
+    'one',
+    ['is', 'a'],
+    ['is', 'aaaa'],
+    ['is', 'ptr'],
+    ['is', 'srv'],
+    ['is', 'txt'],
+    ['is', 'any'],
+    ['range', 0, 65535],
+    range,
+  ],
+];
+const dnsMatch: Shape = [
+  'closed',
+  ['name?', ['one', dnsName, ['list', dnsName, 1, 64]]],
+  ['type?', ['one', dnsType, ['list', dnsType, 1, 16]]],
+];
+const nbnsName: Shape = [
+  'say',
+  'a NetBIOS name of 1 to 15 characters such as DESKTOP',
+  ['size', 'tstr', 1, 15],
+];
+const nbnsType: Shape = [
+  'say',
+  "a question's type: nb, nbstat, a number 0..65535 or a range",
+  ['one', ['is', 'nb'], ['is', 'nbstat'], ['range', 0, 65535], range],
+];
+const nbnsMatch: Shape = [
+  'closed',
+  ['name?', ['one', nbnsName, ['list', nbnsName, 1, 64]]],
+  ['type?', ['one', nbnsType, ['list', nbnsType, 1, 16]]],
+];
+const hex: Shape = ['say', '1 to 32 bytes in hex digits such as 0a1b', ['regexp', '([0-9a-fA-F]{2}){1,32}']];
+const payloadMatch: Shape = [
+  'closed',
+  ['from?', ['is', 'frame', 'network', 'transport', 'data']],
+  ['offset?', ['range', 0, 65535]],
+  ['bytes', hex],
+  ['mask?', hex],
+];
 const trigger: Shape = [
   'closed',
+  ['any?', ['is', true]],
+  ['class?', ['one', trafficClass, ['list', trafficClass, 1, 3]]],
+  ['timer?', timer],
   ['ethernet?', ethernetMatch],
   ['arp?', arpMatch],
   ['ipv4?', ipv4Match],
@@ -279,15 +540,25 @@ const trigger: Shape = [
   ['icmpv6?', icmpMatch],
   ['tcp?', tcpMatch],
   ['udp?', udpMatch],
+  ['dns?', dnsMatch],
+  ['mdns?', dnsMatch],
+  ['llmnr?', dnsMatch],
+  ['nbns?', nbnsMatch],
+  ['payload?', payloadMatch],
 ];
-const action: Shape = ['is', 'drop', 'wake', 'respond'];
-const duration: Shape = [
+const action: Shape = [
   'say',
-  'a whole number and a unit (ms, s, m, h, d) such as 30s',
-  ['regexp', '[0-9]{1,12}(ms|s|m|h|d)'],
+  '"drop", "wake" or "respond" ("redirect" is not supported yet)',
+  ['is', 'drop', 'wake', 'respond'],
 ];
 const text200: Shape = ['size', 'tstr', 0, 200];
 const id: Shape = ['say', '1 to 32 characters of a-z, 0-9 and -', ['regexp', '[a-z0-9-]{1,32}']];
+const warning: Shape = [
+  'open',
+  ['kind', ['is', 'shadowed', 'redundant', 'conflict', 'storm', 'never', 'unanswerable']],
+  ['rule?', id],
+  ['text', text200],
+];
 const account: Shape = ['open', ['given', 'uint'], ['taken', 'uint'], ['credit', 'int']];
 
 /** One for each message, by its name in messages.cddl. */
@@ -335,6 +606,7 @@ export const descriptors: {
     ['hits?', 'uint'],
     ['bytes?', 'uint'],
     ['lastHit?', 'uint'],
+    ['warnings?', ['list', warning, 0, 8]],
   ],
   telemetry: [
     'open',

@@ -1,28 +1,35 @@
 /**
- * The power proxy: stands in for sleeping hosts. Each frame is held against the rules in force in their order; the
- * first that matches decides: drop it, wake the host, or answer in its place (Nedevschi et al., NSDI 2009, §5).
+ * The power proxy: stands in for sleeping hosts. The first of the rules in force, in their order, that a frame matches
+ * decides: drop it, wake the host, or answer in its place (Nedevschi et al., NSDI 2009, §5). Timers wake hosts for what
+ * they have to do while nobody asks (the paper's scheduled tasks).
  *
  * A rule with a host applies to frames for that host (its MAC, broadcast or multicast) while the host is silent; the
  * proxy lets go the moment the host speaks. Answers go to requests only, never to an answer.
  */
 
-import { sameBytes } from '../core/bytes.js';
 import { Counters } from '../core/counters.js';
 import type { Job, JobContext, JobFactory } from '../job.js';
-import { formatAddress } from '../wire/address.js';
-import { arpLength, arpReply, arpRequest, emitArp, parseArp } from '../wire/arp.js';
-import { emitEthernet, ethernetLength, etherTypeArp, parseEthernet } from '../wire/ethernet.js';
+import { formatAddress, formatMac } from '../wire/address.js';
+import { emitEthernet, ethernetLength } from '../wire/ethernet.js';
 import { type Headers, networkIpv4, networkIpv6 } from '../wire/headers.js';
 import { tcpFlagNames } from '../wire/tcp.js';
 import { emitWakeOnLan, wakeOnLanEtherType, wakeOnLanLength } from '../wire/wol.js';
 import { type Host, HostTable, isSilent } from './host-table.js';
-import { matches } from './rule.js';
+import { respondArp } from './respond/arp.js';
+import type { Responder, Served } from './responder.js';
+import type { ResponderName } from './rule.js';
 import { type ActiveRule, type RuleCounter, RuleTable } from './rule-table.js';
 
 /** A magic packet is repeated at this span until the host is heard, for a frame may be lost while the link comes up. */
 const wakeRepeatMs = 3_000;
 /** After this the host counts as asleep again and the next matching frame starts over. A cold boot takes about so long. */
 const wakeGiveUpMs = 45_000;
+
+/** What answers, by the name a rule gives it. */
+const responders: { readonly [name in ResponderName]: Responder } = { arp: respondArp };
+
+/** In the place of a link's name: all of them. A timer does not know by which one the host is reached. */
+const everyLink = '';
 
 const counterNames = [
   'rules.accepted',
@@ -35,7 +42,9 @@ const counterNames = [
   'frames.dropped',
   'frames.answered',
   'frames.unanswerable',
+  'timers.fired',
   'wakes.started',
+  'wakes.unneeded',
   'wakes.under-way',
   'wakes.heard',
   'wakes.given-up',
@@ -51,11 +60,16 @@ class PowerProxy implements Job {
   private readonly context: JobContext;
   private readonly table: RuleTable;
   private readonly hosts: HostTable;
+  // While a frame is matched: when it came, and which host it is from.
+  private frameAt = 0;
+  private sender: Host | undefined;
+  private readonly applies: (active: ActiveRule) => boolean;
 
   constructor(now: number, context: JobContext) {
     this.context = context;
     this.table = new RuleTable(now, context, this.counters as Counters<RuleCounter>);
     this.hosts = new HostTable(context.limits.hosts);
+    this.applies = active => this.isForSleeper(active);
     this.knowHosts();
   }
 
@@ -65,7 +79,7 @@ class PowerProxy implements Job {
   }
 
   rules(): { readonly count: number; readonly digest: string } {
-    return { count: this.table.order.length, digest: this.table.digest };
+    return { count: this.table.matcher.order.length, digest: this.table.digest };
   }
 
   online(now: number): void {
@@ -73,18 +87,16 @@ class PowerProxy implements Job {
   }
 
   frame(now: number, link: string, frame: Uint8Array, headers: Headers): void {
-    const sender = this.hosts.find(frame, 6);
-    if (sender) this.heard(now, sender);
-    for (const active of this.table.order) {
-      const host = active.rule.host ? this.hosts.find(active.rule.host, 0) : undefined;
-      if (active.rule.host && !(host && host !== sender && isSilent(host, now) && isFor(frame, host)))
-        continue;
-      if (!matches(active.rule, frame, headers)) continue;
-      this.table.hit(now, active, frame.length);
-      this.act(now, link, frame, headers, active, host);
+    this.frameAt = now;
+    this.sender = this.hosts.find(frame, 6);
+    if (this.sender) this.heard(now, this.sender);
+    const active = this.table.matcher.match(frame, headers, this.applies);
+    if (!active) {
+      this.counters.add('frames.unmatched');
       return;
     }
-    this.counters.add('frames.unmatched');
+    this.table.hit(now, active, frame.length);
+    this.act(now, link, frame, headers, active);
   }
 
   poll(now: number): void {
@@ -102,6 +114,13 @@ class PowerProxy implements Job {
         host.state = { ...host.state, nextAt: now + wakeRepeatMs };
       }
     }
+    for (const active of this.table.takeDue(now)) {
+      const host = this.hosts.find(active.rule.host as Uint8Array, 0);
+      this.counters.add('timers.fired');
+      this.table.hit(now, active, 0);
+      if (host && isSilent(host, now)) this.wake(now, everyLink, active, host, undefined);
+      else this.counters.add('wakes.unneeded');
+    }
     this.table.poll(now);
   }
 
@@ -113,37 +132,47 @@ class PowerProxy implements Job {
     return at;
   }
 
-  private act(
-    now: number,
-    link: string,
-    frame: Uint8Array,
-    headers: Headers,
-    active: ActiveRule,
-    host: Host | undefined,
-  ): void {
-    switch (active.action) {
+  /** Whether the frame being matched is the rule's to decide: of a rule with a host, while that is silent. */
+  private isForSleeper({ rule }: ActiveRule): boolean {
+    if (!rule.host) return true;
+    const host = this.hosts.find(rule.host, 0);
+    return host !== undefined && host !== this.sender && isSilent(host, this.frameAt);
+  }
+
+  private act(now: number, link: string, frame: Uint8Array, headers: Headers, active: ActiveRule): void {
+    const { rule } = active;
+    switch (rule.action) {
       case 'drop':
         this.counters.add('frames.dropped');
         break;
       case 'respond':
-        this.answerArp(link, frame, headers, host as Host);
+        this.respond(now, link, frame, headers, active);
         break;
       case 'wake':
-        this.wake(now, link, frame, headers, active, host as Host);
+        this.wake(
+          now,
+          link,
+          active,
+          this.hosts.find(rule.host as Uint8Array, 0) as Host,
+          describe(frame, headers),
+        );
         break;
       default:
-        unreachable(active.action);
+        unreachable(rule.action);
     }
   }
 
-  private wake(
-    now: number,
-    link: string,
-    frame: Uint8Array,
-    headers: Headers,
-    active: ActiveRule,
-    host: Host,
-  ): void {
+  private respond(now: number, name: string, frame: Uint8Array, headers: Headers, active: ActiveRule): void {
+    const link = this.context.links.find(known => known.name === name);
+    const respond = responders[active.rule.responder as ResponderName];
+    const host = active.rule.served as Served;
+    const send = (answer: Uint8Array) => this.context.transmit(name, answer);
+    const isAnswered = link && respond({ now, link, frame, headers, host }, send) === 'answered';
+    this.counters.add(isAnswered ? 'frames.answered' : 'frames.unanswerable');
+  }
+
+  /** `packet`: what for, in words; a timer has none. */
+  private wake(now: number, link: string, active: ActiveRule, host: Host, packet: string | undefined): void {
     if (host.state.kind === 'waking') {
       this.counters.add('wakes.under-way');
       return;
@@ -151,7 +180,8 @@ class PowerProxy implements Job {
     this.counters.add('wakes.started');
     this.sendMagic(link, host);
     host.state = { kind: 'waking', link, nextAt: now + wakeRepeatMs, giveUpAt: now + wakeGiveUpMs };
-    this.context.event(now, 'wake', { rule: active.id, host: host.name, packet: describe(frame, headers) });
+    const event = { rule: active.id, host: host.name };
+    this.context.event(now, 'wake', packet === undefined ? event : { ...event, packet });
   }
 
   private heard(now: number, host: Host): void {
@@ -163,55 +193,28 @@ class PowerProxy implements Job {
   }
 
   private sendMagic(link: string, host: Host): void {
-    const from = this.context.links.find(known => known.name === link);
-    if (!from) return;
-    this.counters.add('wakes.packets');
     const wake = { targetMac: host.mac, password: new Uint8Array(0) };
-    const header = { dstMac: broadcastMac(), srcMac: from.mac, tags: [], etherType: wakeOnLanEtherType };
-    const out = new Uint8Array(ethernetLength(header) + wakeOnLanLength(wake));
-    const at = emitEthernet(header, wakeOnLanLength(wake), out, 0);
-    emitWakeOnLan(wake, out, at);
-    this.context.transmit(link, out);
-  }
-
-  /** RFC 826: the host's own MAC is the answer, so that frames for it go on reaching this segment. */
-  private answerArp(link: string, frame: Uint8Array, headers: Headers, host: Host): void {
-    const from = this.context.links.find(known => known.name === link);
-    const asked = parseEthernet(frame, 0, frame.length);
-    const question = parseArp(frame, headers.l3Offset, frame.length);
-    if (!from || !asked.ok || !question.ok || question.value.operation !== arpRequest) {
-      this.counters.add('frames.unanswerable');
-      return;
+    for (const { name, mac } of this.context.links) {
+      if (link !== everyLink && link !== name) continue;
+      this.counters.add('wakes.packets');
+      const header = { dstMac: broadcastMac(), srcMac: mac, tags: [], etherType: wakeOnLanEtherType };
+      const out = new Uint8Array(ethernetLength(header) + wakeOnLanLength(wake));
+      const at = emitEthernet(header, wakeOnLanLength(wake), out, 0);
+      emitWakeOnLan(wake, out, at);
+      this.context.transmit(name, out);
     }
-    const { senderMac, senderAddress, targetAddress } = question.value;
-    const header = { dstMac: senderMac, srcMac: from.mac, tags: asked.value.tags, etherType: etherTypeArp };
-    const out = new Uint8Array(ethernetLength(header) + arpLength);
-    const at = emitEthernet(header, arpLength, out, 0);
-    const answer = {
-      operation: arpReply,
-      senderMac: host.mac,
-      senderAddress: targetAddress,
-      targetMac: senderMac,
-      targetAddress: senderAddress,
-    };
-    emitArp(answer, out, at);
-    this.counters.add('frames.answered');
-    this.context.transmit(link, out);
   }
 
   /** Follows the rules: hosts that one names are known, the others forgotten. */
   private knowHosts(): void {
-    const { order } = this.table;
-    for (const { rule } of order) if (rule.host) this.hosts.know(rule.host);
-    this.hosts.keep(host => order.some(({ rule }) => rule.host && sameBytes(rule.host, host.mac)));
+    const wanted: { [mac: string]: boolean } = {};
+    for (const { rule } of this.table.matcher.order) {
+      if (!rule.host || wanted[formatMac(rule.host)]) continue;
+      wanted[formatMac(rule.host)] = true;
+      this.hosts.know(rule.host);
+    }
+    this.hosts.keep(host => wanted[host.name]);
   }
-}
-
-/** Whether a frame is for the host: to its MAC, or to a group (the lowest bit of the first byte, IEEE 802 §8.2). */
-function isFor(frame: Uint8Array, host: Host): boolean {
-  if ((frame[0] & 1) === 1) return true;
-  for (let i = 0; i < 6; i++) if (frame[i] !== host.mac[i]) return false;
-  return true;
 }
 
 /** The packet in words, for the event: `tcp 192.168.1.20:50000 > 192.168.1.10:22 syn`. */

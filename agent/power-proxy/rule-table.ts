@@ -1,11 +1,13 @@
 /**
- * The rule table: every rule of this node by id, the rules in force in the order they are tried, and what is to be
- * reported about each on `rule/<id>/status`.
+ * The rule table: every rule of this node by id, the rules in force compiled, when those with a timer are due, and what is
+ * to be reported about each on `rule/<id>/status`.
  *
  * A payload is judged as a whole: a bad one is reported and leaves the rule in force as it was. Rules survive a
  * restart (key `rule/<id>`). A timeout runs from the moment people publish the rule: a retained copy that the broker
  * delivers again neither restarts it nor revives a rule that has expired. Over a restart it goes on from what was
  * left of it at the last save, at most a minute too long.
+ * What is odd about a rule (analysis.ts) is found anew after each change for all rules, but beyond `analysedRules` of them
+ * only when a rule's status is written anyway: after it was put or hit, or when the bus came up.
  * Bounds: limits.rules entries; a further rule is rejected.
  */
 
@@ -15,9 +17,11 @@ import { never } from '../core/time.js';
 import type { JobContext } from '../job.js';
 import { decodeCbor, encodeCbor } from '../message/cbor.js';
 import { judge } from '../message/judge.js';
-import { type Action, descriptors, type RuleStatus } from '../message/messages.js';
+import { descriptors, type RuleStatus, type Warning } from '../message/messages.js';
 import type { Problem } from '../message/schema.js';
-import { type CompiledRule, compareRules, compileRule } from './rule.js';
+import { analyse, chatterOf } from './analysis.js';
+import { Matcher } from './matcher.js';
+import { type CompiledRule, compileRule } from './rule.js';
 
 export type RuleCounter =
   | 'rules.accepted'
@@ -30,11 +34,12 @@ export type RuleCounter =
 /** A rule in force, with what happened to it. */
 export interface ActiveRule {
   readonly id: string;
-  readonly action: Action;
   readonly rule: CompiledRule;
   readonly payload: Uint8Array;
   readonly digest: string;
   readonly expiresAt: number;
+  /** Of a timer: when it is due; `never` after the only time. */
+  fireAt: number;
   hits: number;
   bytes: number;
   lastHitAt: number | undefined;
@@ -56,42 +61,70 @@ interface Entry {
   /** When the status is to be published; `never` when nothing is new. */
   reportAt: number;
   reportedAt: number;
+  /** What is odd about the rule in force, as of the change `analysedChange`. */
+  warnings: readonly Warning[];
+  analysedChange: number;
 }
 
 /** Hits are reported at once, but no more often than this per rule. */
 const reportSpacingMs = 1_000;
+/** Holding so many rules against each other takes some milliseconds. */
+const analysedRules = 256;
+/** What a status has room for (messages.cddl). */
+const maxWarnings = 8;
 /** How often what is left of a timeout is saved. A shorter span wears flash, a longer one forgets more. */
 const saveTimeoutMs = 60_000;
 const keyPrefix = 'rule/';
 
 export class RuleTable {
-  /** The rules in force in the order they are tried. */
-  order: readonly ActiveRule[] = [];
+  /** The rules in force. */
+  readonly matcher: Matcher<ActiveRule>;
   /** By `slotOf(id)`. */
   private readonly entries: { [slot: string]: Entry } = {};
   private readonly context: JobContext;
   private readonly counters: Counters<RuleCounter>;
-  private setDigest = digest(encodeUtf8(''));
+  private readonly chatter = chatterOf();
+  private entryCount = 0;
+  /** Counts what changed the rules in force. */
+  private change = 0;
+  private digestText = '';
+  private digestedChange = -1;
   private expiresAt = never;
+  private fireAt = never;
   private reportAt = never;
   private saveAt = never;
+  private analyseAt = never;
 
   constructor(now: number, context: JobContext, counters: Counters<RuleCounter>) {
     this.context = context;
     this.counters = counters;
+    const restored: ActiveRule[] = [];
     for (const key of Object.keys(context.saved).sort()) {
-      if (key.slice(0, keyPrefix.length) === keyPrefix) this.restore(now, key, context.saved[key]);
+      if (key.slice(0, keyPrefix.length) !== keyPrefix) continue;
+      const active = this.restore(now, key, context.saved[key]);
+      if (active) restored.push(active);
     }
-    this.reorder();
+    this.matcher = new Matcher(restored);
+    this.changed(now);
   }
 
+  /** Over ids and digests of the rules in force. */
   get digest(): string {
-    return this.setDigest;
+    if (this.digestedChange !== this.change) {
+      let text = '';
+      for (const slot of Object.keys(this.entries).sort()) {
+        const { id, active } = this.entries[slot];
+        if (active) text += `${id}=${active.digest};`;
+      }
+      this.digestText = digest(encodeUtf8(text));
+      this.digestedChange = this.change;
+    }
+    return this.digestText;
   }
 
   put(now: number, id: string, payload: Uint8Array, retained: boolean): void {
     if (payload.length === 0) {
-      this.remove(id);
+      this.remove(now, id);
       return;
     }
     const payloadDigest = digest(payload);
@@ -107,7 +140,7 @@ export class RuleTable {
       this.reject(now, id, payloadDigest, compiled.problem);
       return;
     }
-    if (!entry && Object.keys(this.entries).length >= this.context.limits.rules) {
+    if (!entry && this.entryCount >= this.context.limits.rules) {
       const most = this.context.limits.rules;
       this.reject(now, id, payloadDigest, {
         field: '',
@@ -119,30 +152,25 @@ export class RuleTable {
     this.counters.add('rules.accepted');
     const before = entry?.active;
     const same = before !== undefined && before.digest === payloadDigest;
-    const { timeoutMs, action } = compiled.value;
+    const { timeoutMs, timer } = compiled.value;
     const active: ActiveRule = {
       id,
-      action,
       rule: compiled.value,
       payload: new Uint8Array(payload),
       digest: payloadDigest,
       expiresAt: timeoutMs === undefined ? never : now + timeoutMs,
+      fireAt: timer ? now + timer.ms : never,
       hits: same ? before.hits : 0,
       bytes: same ? before.bytes : 0,
       lastHitAt: same ? before.lastHitAt : undefined,
     };
-    const revision = (entry?.revision ?? 0) + (same ? 0 : 1);
-    this.entries[slotOf(id)] = {
-      id,
-      verdict: { kind: 'accepted' },
-      active,
-      past: undefined,
-      revision,
-      reportAt: now,
-      reportedAt: now,
-    };
-    this.save(now, this.entries[slotOf(id)]);
-    this.reorder();
+    const fresh = this.enter(now, id, { kind: 'accepted' }, entry);
+    fresh.revision = (entry?.revision ?? 0) + (same ? 0 : 1);
+    fresh.active = active;
+    if (before) this.matcher.remove(before);
+    this.matcher.add(active);
+    this.save(now, fresh);
+    this.changed(now);
   }
 
   /** Counts a hit of a rule in force. */
@@ -157,6 +185,22 @@ export class RuleTable {
     }
   }
 
+  /** The timers that are due, each once however late it is; their next time is set. */
+  takeDue(now: number): readonly ActiveRule[] {
+    if (now < this.fireAt) return [];
+    const due: ActiveRule[] = [];
+    for (const active of this.matcher.order) {
+      const { timer } = active.rule;
+      if (!timer || active.fireAt > now) continue;
+      due.push(active);
+      const times = Math.floor((now - active.fireAt) / timer.ms) + 1;
+      active.fireAt = timer.kind === 'every' ? active.fireAt + times * timer.ms : never;
+      if (timer.kind === 'after') this.save(now, this.entries[slotOf(active.id)]);
+    }
+    this.findDeadlines();
+    return due;
+  }
+
   /** The bus came up: every status is reported anew, for the last ones may have been lost with the connection. */
   reportAll(now: number): void {
     for (const slot of Object.keys(this.entries)) this.reportSoon(now, this.entries[slot]);
@@ -169,12 +213,13 @@ export class RuleTable {
       for (const slot of Object.keys(this.entries))
         if (this.isTimed(this.entries[slot])) this.save(now, this.entries[slot]);
     }
+    if (now >= this.analyseAt && this.context.canPublish()) this.analyseAll(now);
     if (now >= this.reportAt) this.report(now);
   }
 
   pollAt(): number {
-    const at = Math.min(this.expiresAt, this.saveAt);
-    return this.context.canPublish() ? Math.min(at, this.reportAt) : at;
+    const at = Math.min(this.expiresAt, this.fireAt, this.saveAt);
+    return this.context.canPublish() ? Math.min(at, this.reportAt, this.analyseAt) : at;
   }
 
   private reject(now: number, id: string, payloadDigest: string, problem: Problem): void {
@@ -186,30 +231,34 @@ export class RuleTable {
       this.reportSoon(now, entry);
       return;
     }
-    const fresh: Entry = {
-      id,
-      verdict,
-      active: undefined,
-      past: undefined,
-      revision: 0,
-      reportAt: now,
-      reportedAt: now,
-    };
     // An id that never held a good rule is only kept while there is room; its status is said once in any case.
-    if (Object.keys(this.entries).length < this.context.limits.rules) {
-      this.entries[slotOf(id)] = fresh;
-      this.reportSoon(now, fresh);
-    } else if (this.context.canPublish()) {
-      this.context.publish({ kind: 'rule-status', name: id }, this.status(now, fresh), true);
-    }
+    if (this.entryCount < this.context.limits.rules)
+      this.reportSoon(now, this.enter(now, id, verdict, undefined));
+    else if (this.context.canPublish())
+      this.context.publish(
+        { kind: 'rule-status', name: id },
+        this.status(now, entryOf(now, id, verdict)),
+        true,
+      );
   }
 
-  private remove(id: string): void {
-    if (this.entries[slotOf(id)]) {
+  /** A new entry in the place of the one before. */
+  private enter(now: number, id: string, verdict: Verdict, before: Entry | undefined): Entry {
+    if (!before) this.entryCount++;
+    const entry = entryOf(now, id, verdict);
+    this.entries[slotOf(id)] = entry;
+    return entry;
+  }
+
+  private remove(now: number, id: string): void {
+    const entry = this.entries[slotOf(id)];
+    if (entry) {
       this.counters.add('rules.removed');
       this.context.save(keyPrefix + id, undefined);
       delete this.entries[slotOf(id)];
-      this.reorder();
+      this.entryCount--;
+      if (entry.active) this.matcher.remove(entry.active);
+      this.changed(now);
     }
     // Also for an id unknown here: a status left over from an earlier life must not outlast the rule.
     if (this.context.canPublish()) this.context.publish({ kind: 'rule-status', name: id }, undefined, true);
@@ -222,11 +271,32 @@ export class RuleTable {
       this.counters.add('rules.expired');
       if (entry.verdict.kind === 'accepted') entry.verdict = { kind: 'expired', digest: entry.active.digest };
       this.save(now, entry);
+      this.matcher.remove(entry.active);
       entry.past = entry.active;
       entry.active = undefined;
       this.reportSoon(now, entry);
     }
-    this.reorder();
+    this.changed(now);
+  }
+
+  /** What is odd about a rule may be so because of another one: after a change all are looked at again. */
+  private analyseAll(now: number): void {
+    this.analyseAt = never;
+    if (this.matcher.order.length > analysedRules) return;
+    for (const active of this.matcher.order) {
+      const entry = this.entries[slotOf(active.id)];
+      const before = JSON.stringify(entry.warnings);
+      this.findWarnings(entry);
+      if (JSON.stringify(entry.warnings) !== before) this.reportSoon(now, entry);
+    }
+  }
+
+  private findWarnings(entry: Entry): void {
+    if (entry.analysedChange === this.change) return;
+    entry.analysedChange = this.change;
+    const { order } = this.matcher;
+    const place = entry.active ? order.indexOf(entry.active) : -1;
+    entry.warnings = place < 0 ? [] : analyse(order, place, this.chatter).slice(0, maxWarnings);
   }
 
   private report(now: number): void {
@@ -260,6 +330,8 @@ export class RuleTable {
       status.got = got.slice(0, 64);
     }
     if (active) status.inForce = active.digest;
+    this.findWarnings(entry);
+    if (entry.warnings.length > 0) status.warnings = entry.warnings;
     const told = active ?? entry.past;
     if (told) {
       status.hits = told.hits;
@@ -280,83 +352,104 @@ export class RuleTable {
       : entry.verdict.digest === payloadDigest;
   }
 
-  private isTimed(entry: Entry): boolean {
-    return entry.active !== undefined && entry.active.expiresAt !== never;
+  /** Whether what is left of a time must survive a restart. A period begins anew: saving it would wear flash for good. */
+  private isTimed({ active }: Entry): boolean {
+    if (!active) return false;
+    return active.expiresAt !== never || (active.rule.timer?.kind === 'after' && active.fireAt !== never);
   }
 
-  /** Rebuilds what is derived from the entries. */
-  private reorder(): void {
-    const order: ActiveRule[] = [];
-    let text = '';
+  /** Whatever follows from the rules in force is to be found anew. */
+  private changed(now: number): void {
+    this.change++;
+    this.analyseAt = now;
+    this.findDeadlines();
+  }
+
+  private findDeadlines(): void {
     this.expiresAt = never;
+    this.fireAt = never;
     this.reportAt = never;
-    for (const slot of Object.keys(this.entries).sort()) {
-      const { id, active, reportAt } = this.entries[slot];
+    for (const slot of Object.keys(this.entries)) {
+      const { active, reportAt } = this.entries[slot];
       this.reportAt = Math.min(this.reportAt, reportAt);
       if (!active) continue;
-      order.push(active);
-      text += `${id}=${active.digest};`;
       this.expiresAt = Math.min(this.expiresAt, active.expiresAt);
+      this.fireAt = Math.min(this.fireAt, active.fireAt);
     }
-    order.sort((a, b) => compareRules(a.rule, b.rule));
-    this.order = order;
-    this.setDigest = digest(encodeUtf8(text));
   }
 
   private save(now: number, entry: Entry): void {
     const { active, revision } = entry;
     if (!active) return;
     const leftMs = active.expiresAt === never ? -1 : Math.max(0, active.expiresAt - now);
-    this.context.save(keyPrefix + entry.id, encodeCbor({ payload: active.payload, revision, leftMs }));
-    if (leftMs > 0) this.saveAt = Math.min(this.saveAt, now + saveTimeoutMs);
+    const { payload, fireAt } = active;
+    const fireLeftMs = fireAt === never ? -1 : Math.max(0, fireAt - now);
+    this.context.save(keyPrefix + entry.id, encodeCbor({ payload, revision, leftMs, fireLeftMs }));
+    if (this.isTimed(entry)) this.saveAt = Math.min(this.saveAt, now + saveTimeoutMs);
   }
 
-  private restore(now: number, key: string, bytes: Uint8Array): void {
+  /** The rule if it is still in force. */
+  private restore(now: number, key: string, bytes: Uint8Array): ActiveRule | undefined {
     const id = key.slice(keyPrefix.length);
     const decoded = decodeCbor(bytes, { depth: 2 });
     const saved = decoded.ok
-      ? (decoded.value as { payload?: unknown; revision?: unknown; leftMs?: unknown })
+      ? (decoded.value as { payload?: unknown; revision?: unknown; leftMs?: unknown; fireLeftMs?: unknown })
       : {};
-    const { payload, revision, leftMs } = saved;
+    const { payload, revision, leftMs, fireLeftMs } = saved;
     if (!(payload instanceof Uint8Array) || typeof revision !== 'number' || typeof leftMs !== 'number') {
       this.unreadable(id, 'not as this firmware saves rules');
-      return;
+      return undefined;
     }
     const judged = judge(descriptors.rule, payload, this.context.limits);
     const compiled = judged.ok ? compileRule(id, judged.value) : judged;
     if (!compiled.ok) {
       this.unreadable(id, compiled.reason);
-      return;
+      return undefined;
     }
     const payloadDigest = digest(payload);
-    const active: ActiveRule = {
+    const { timer } = compiled.value;
+    const isOnce = timer?.kind === 'after' && typeof fireLeftMs === 'number';
+    const entry = this.enter(
+      now,
       id,
-      action: compiled.value.action,
+      leftMs === 0 ? { kind: 'expired', digest: payloadDigest } : { kind: 'accepted' },
+      undefined,
+    );
+    entry.revision = revision;
+    if (leftMs === 0) return undefined;
+    entry.active = {
+      id,
       rule: compiled.value,
       payload,
       digest: payloadDigest,
       expiresAt: leftMs < 0 ? never : now + leftMs,
+      fireAt: !timer || (isOnce && fireLeftMs < 0) ? never : now + (isOnce ? fireLeftMs : timer.ms),
       hits: 0,
       bytes: 0,
       lastHitAt: undefined,
     };
-    const expired = leftMs === 0;
-    this.entries[slotOf(id)] = {
-      id,
-      verdict: expired ? { kind: 'expired', digest: payloadDigest } : { kind: 'accepted' },
-      active: expired ? undefined : active,
-      past: undefined,
-      revision,
-      reportAt: now,
-      reportedAt: now,
-    };
-    if (leftMs > 0) this.saveAt = Math.min(this.saveAt, now + saveTimeoutMs);
+    if (this.isTimed(entry)) this.saveAt = Math.min(this.saveAt, now + saveTimeoutMs);
+    return entry.active;
   }
 
   private unreadable(id: string, why: string): void {
     this.counters.add('rules.unreadable');
     this.context.log('warn', `saved rule ${id} is left aside: ${why}`);
   }
+}
+
+function entryOf(now: number, id: string, verdict: Verdict): Entry {
+  return {
+    id,
+    verdict,
+    active: undefined,
+    past: undefined,
+    revision: 0,
+    reportAt: now,
+    reportedAt: now,
+    warnings: [],
+    analysedChange: -1,
+  };
 }
 
 /** The key of a rule's entry: an id alone could be `constructor`, which every object has. */

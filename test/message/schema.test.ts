@@ -135,10 +135,14 @@ test('a rule that is wrong is refused with the path, what was expected, and what
   assert.is(validate(descriptors.rule, good), undefined);
   const { trigger, ...rest } = good;
   const port = (dstPort: unknown) => ({ ...good, trigger: { tcp: { dstPort } } });
+  const ports = 'an integer 0..65535, a range such as "1024-65535", or a list of up to 64 of them';
   for (const [value, expected] of [
     [7, ': expected a map of host, priority, trigger, action, timeout, got 7'],
     [[good], ': expected a map of host, priority, trigger, action, timeout, got an array of 1'],
-    [rest, 'trigger: expected a map of ethernet, arp, ipv4, ipv6, icmp, icmpv6, tcp, udp, got nothing'],
+    [
+      rest,
+      'trigger: expected a map of any, class, timer, ethernet, arp, ipv4, ipv6, icmp, icmpv6, tcp, udp, dns, mdns, llmnr, nbns, payload, got nothing',
+    ],
     [
       { ...rest, triger: trigger },
       'triger: expected one of the fields host, priority, trigger, action, timeout, got an unknown field',
@@ -150,27 +154,38 @@ test('a rule that is wrong is refused with the path, what was expected, and what
       { ...good, host: '3c:22:fb:01:02' },
       'host: expected a MAC address such as 3c:22:fb:01:02:03, got "3c:22:fb:01:02"',
     ],
-    [{ ...good, action: 'reboot' }, 'action: expected "drop", "wake", "respond", got "reboot"'],
-    [{ ...good, action: { drop: 1 } }, 'action: expected "drop", "wake", "respond", got a map of drop'],
+    [
+      { ...good, action: 'reboot' },
+      'action: expected "drop", "wake" or "respond" ("redirect" is not supported yet), got "reboot"',
+    ],
+    [
+      { ...good, action: { drop: 1 } },
+      'action: expected "drop", "wake" or "respond" ("redirect" is not supported yet), got a map of drop',
+    ],
     [
       { ...good, timeout: 30 },
       'timeout: expected a whole number and a unit (ms, s, m, h, d) such as 30s, got 30',
     ],
     [{ ...good, priority: -1 }, 'priority: expected an integer 0..65535, got -1'],
     [port(65535), 'none'],
-    [port(65536), 'trigger.tcp.dstPort: expected an integer 0..65535, got 65536'],
-    [port(22.5), 'trigger.tcp.dstPort: expected an integer 0..65535, got 22.5'],
-    [port(NaN), 'trigger.tcp.dstPort: expected an integer 0..65535, got NaN'],
-    [port('22'), 'trigger.tcp.dstPort: expected an integer 0..65535, got "22"'],
-    [port(Uint8Array.of(22)), 'trigger.tcp.dstPort: expected an integer 0..65535, got 1 bytes'],
-    [port({}), 'trigger.tcp.dstPort: expected an integer 0..65535, got an empty map'],
+    [port([22, '1024-65535']), 'none'],
+    [
+      port(['x']),
+      'trigger.tcp.dstPort[0]: expected an integer 0..65535 or a range such as "1024-65535", got "x"',
+    ],
+    [port(65536), `trigger.tcp.dstPort: expected ${ports}, got 65536`],
+    [port(22.5), `trigger.tcp.dstPort: expected ${ports}, got 22.5`],
+    [port(NaN), `trigger.tcp.dstPort: expected ${ports}, got NaN`],
+    [port('22'), `trigger.tcp.dstPort: expected ${ports}, got "22"`],
+    [port(Uint8Array.of(22)), `trigger.tcp.dstPort: expected ${ports}, got 1 bytes`],
+    [port({}), `trigger.tcp.dstPort: expected ${ports}, got an empty map`],
     [
       { ...good, trigger: { tcp: { dstport: 22 } } },
       'trigger.tcp.dstport: expected one of the fields srcPort, dstPort, flags, got an unknown field',
     ],
     [
       { ...good, trigger: { arp: { operation: 'probe' } } },
-      'trigger.arp.operation: expected "request", "reply", got "probe"',
+      'trigger.arp.operation: expected "request", "reply", a number 1..65535 or a range of such or an array of 1 to 8, got "probe"',
     ],
   ] as const)
     assert.is(sentence(validate(descriptors.rule, value)), expected);
@@ -272,8 +287,14 @@ class Builder {
       }
       case 'say':
         return this.build(shape[2], field, put);
-      case 'one':
-        return this.build(shape[1 + random.below(shape.length - 1)] as Shape, field, put);
+      case 'one': {
+        // What is wrong by one alternative may be right by another; only what none takes is surely wrong.
+        const before = this.corruptions.length;
+        const value = this.build(shape[1 + random.below(shape.length - 1)] as Shape, field, put);
+        this.corruptions.length = before;
+        wrong(true);
+        return value;
+      }
       case 'list': {
         wrong('x');
         const list: unknown[] = [];
