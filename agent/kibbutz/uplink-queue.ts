@@ -36,22 +36,6 @@ export interface UplinkOptions {
   readonly forwardedShare: number;
 }
 
-/**
- * For the seed's 2 Mbit/s uplink and Ethernet's MTU (RFC 894). A quarter of a second of own traffic, above the seed's
- * round trip of 0.2 s, which is what a TCP sender needs to keep the link busy; an eighth for each of four neighbours:
- * more than five devices in a kibbutz the seed does not expect (§2.1.3.2.3).
- */
-export const defaultUplink: UplinkOptions = {
-  bitsPerSecond: 2_000_000,
-  longestPacketBytes: 1500,
-  ownPackets: 128,
-  ownBytes: 64_000,
-  neighbours: 4,
-  packetsPerNeighbour: 64,
-  bytesPerNeighbour: 32_000,
-  forwardedShare: 0,
-};
-
 /** Who a packet is from, besides a neighbour's member id (1 … 2^32 − 1). */
 export const owner = 0;
 

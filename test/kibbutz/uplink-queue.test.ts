@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Random } from '../../agent/core/random.js';
 import { never } from '../../agent/core/time.js';
-import { defaultUplink, owner, type UplinkOptions, UplinkQueue } from '../../agent/kibbutz/uplink-queue.js';
+import { owner, type UplinkOptions, UplinkQueue } from '../../agent/kibbutz/uplink-queue.js';
 
 interface Packet {
   readonly length: number;
@@ -11,7 +11,16 @@ interface Packet {
 }
 
 /** 250 bytes a millisecond, so that packets of multiples of 250 bytes take whole milliseconds. */
-const uplink: UplinkOptions = { ...defaultUplink };
+const uplink: UplinkOptions = {
+  bitsPerSecond: 2_000_000,
+  longestPacketBytes: 1500,
+  ownPackets: 128,
+  ownBytes: 64_000,
+  neighbours: 4,
+  packetsPerNeighbour: 64,
+  bytesPerNeighbour: 32_000,
+  forwardedShare: 0,
+};
 
 function makeQueue(options: Partial<UplinkOptions> = {}): UplinkQueue<Packet> {
   return new UplinkQueue<Packet>({ ...uplink, ...options });
