@@ -201,12 +201,12 @@ function randomIp(random: Random, link: LinkWords): RandomFrame {
   return { words, bytes: linkBytes(link, words.etherType, ipBytes(ip, body)) };
 }
 
-function setPorts(segment: Uint8Array, { src, dst }: { src: number; dst: number }): void {
+export function setPorts(segment: Uint8Array, { src, dst }: { src: number; dst: number }): void {
   segment.set([src >>> 8, src & 255, dst >>> 8, dst & 255]);
 }
 
 /** A query, its later names now and then by a pointer to the first, in letters of either case. */
-function message(
+export function message(
   random: Random,
   isNetbios: boolean,
   isResponse: boolean,
@@ -233,7 +233,7 @@ function netbiosLabel(name: string, suffix: number): string {
   return [...bytes, suffix].map(byte => String.fromCharCode(65 + (byte >>> 4), 65 + (byte & 15))).join('');
 }
 
-function ipBytes(ip: NonNullable<Words['ip']>, body: Uint8Array): Uint8Array {
+export function ipBytes(ip: NonNullable<Words['ip']>, body: Uint8Array): Uint8Array {
   const src = parseAddress(ip.src)!;
   const dst = parseAddress(ip.dst)!;
   if (ip.version === 6) {
@@ -275,7 +275,11 @@ function ipBytes(ip: NonNullable<Words['ip']>, body: Uint8Array): Uint8Array {
   return packet;
 }
 
-function linkBytes({ dstMac, srcMac, vlanId }: LinkWords, etherType: number, body: Uint8Array): Uint8Array {
+export function linkBytes(
+  { dstMac, srcMac, vlanId }: LinkWords,
+  etherType: number,
+  body: Uint8Array,
+): Uint8Array {
   const tag = vlanId === undefined ? [] : [0x81, 0, 0x20 | (vlanId >>> 8), vlanId & 255];
   const header = [...parseMac(dstMac)!, ...parseMac(srcMac)!, ...tag, etherType >>> 8, etherType & 255];
   const frame = new Uint8Array(Math.max(60, header.length + body.length));
