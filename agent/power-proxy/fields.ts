@@ -67,10 +67,11 @@ export class Fields {
     this.headers = headers;
     for (let i = 0; i < fieldCount; i++) values[i] = -1;
     if (etherType >= 0) {
-      const dstMac = readUint48(frame, 0);
-      values[field.destination] = (frame[0] & 1) === 0 ? dstMac : destinationOf(dstMac);
-      values[field.dstMac] = dstMac;
-      values[field.srcMac] = readUint48(frame, 6);
+      copyUint48(frame, 0, values, field.dstMac);
+      copyUint48(frame, 6, values, field.srcMac);
+      values[field.destination] = values[field.dstMac];
+      if ((frame[0] & 1) === 1)
+        values[field.destination] = values[field.dstMac] === broadcastMac ? toBroadcast : toMulticast;
       values[field.etherType] = etherType;
       values[field.vlanId] = headers.vlanId;
     }
@@ -91,11 +92,11 @@ export class Fields {
       case networkIpv6:
         values[field.dscp] = (readUint16(frame, l3Offset) >>> 6) & 63;
         values[field.timeToLive] = frame[l3Offset + 7];
-        values[field.ipv6Src] = readUint48(frame, l3Offset + 8);
-        values[field.ipv6Src + 1] = readUint48(frame, l3Offset + 14);
+        copyUint48(frame, l3Offset + 8, values, field.ipv6Src);
+        copyUint48(frame, l3Offset + 14, values, field.ipv6Src + 1);
         values[field.ipv6Src + 2] = readUint32(frame, l3Offset + 20);
-        values[field.ipv6Dst] = readUint48(frame, l3Offset + 24);
-        values[field.ipv6Dst + 1] = readUint48(frame, l3Offset + 30);
+        copyUint48(frame, l3Offset + 24, values, field.ipv6Dst);
+        copyUint48(frame, l3Offset + 30, values, field.ipv6Dst + 1);
         values[field.ipv6Dst + 2] = readUint32(frame, l3Offset + 36);
         break;
       default:
@@ -131,6 +132,7 @@ export function tcpFlagsKey(flags: number): number {
   return ((flags & 0x10) << 3) | ((flags & 7) << 4) | (flags & 8) | (flags >>> 5);
 }
 
-export function readUint48(bytes: Uint8Array, at: number): number {
-  return readUint16(bytes, at) * 0x1_0000_0000 + readUint32(bytes, at + 2);
+/** From bytes to a field. Not by way of a result: V8 would put a number so large on the heap. */
+function copyUint48(bytes: Uint8Array, at: number, values: Float64Array, into: number): void {
+  values[into] = readUint16(bytes, at) * 0x1_0000_0000 + readUint32(bytes, at + 2);
 }

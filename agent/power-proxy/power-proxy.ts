@@ -9,7 +9,7 @@
 
 import { Counters } from '../core/counters.js';
 import type { Job, JobContext, JobFactory } from '../job.js';
-import { formatAddress, formatMac } from '../wire/address.js';
+import { formatAddress } from '../wire/address.js';
 import { emitEthernet, ethernetLength } from '../wire/ethernet.js';
 import { type Headers, networkIpv4, networkIpv6 } from '../wire/headers.js';
 import { tcpFlagNames } from '../wire/tcp.js';
@@ -60,9 +60,8 @@ class PowerProxy implements Job {
   private readonly context: JobContext;
   private readonly table: RuleTable;
   private readonly hosts: HostTable;
-  // While a frame is matched: when it came, and which host it is from.
+  /** While a frame is matched: when it came. */
   private frameAt = 0;
-  private sender: Host | undefined;
   private readonly applies: (active: ActiveRule) => boolean;
 
   constructor(now: number, context: JobContext) {
@@ -88,8 +87,8 @@ class PowerProxy implements Job {
 
   frame(now: number, link: string, frame: Uint8Array, headers: Headers): void {
     this.frameAt = now;
-    this.sender = this.hosts.find(frame, 6);
-    if (this.sender) this.heard(now, this.sender);
+    const sender = this.hosts.find(frame, 6);
+    if (sender) this.heard(now, sender);
     const active = this.table.matcher.match(frame, headers, this.applies);
     if (!active) {
       this.counters.add('frames.unmatched');
@@ -136,7 +135,7 @@ class PowerProxy implements Job {
   private isForSleeper({ rule }: ActiveRule): boolean {
     if (!rule.host) return true;
     const host = this.hosts.find(rule.host, 0);
-    return host !== undefined && host !== this.sender && isSilent(host, this.frameAt);
+    return host !== undefined && isSilent(host, this.frameAt);
   }
 
   private act(now: number, link: string, frame: Uint8Array, headers: Headers, active: ActiveRule): void {
@@ -209,8 +208,8 @@ class PowerProxy implements Job {
   private knowHosts(): void {
     const wanted: { [mac: string]: boolean } = {};
     for (const { rule } of this.table.matcher.order) {
-      if (!rule.host || wanted[formatMac(rule.host)]) continue;
-      wanted[formatMac(rule.host)] = true;
+      if (!rule.host || wanted[rule.hostName]) continue;
+      wanted[rule.hostName] = true;
       this.hosts.know(rule.host);
     }
     this.hosts.keep(host => wanted[host.name]);

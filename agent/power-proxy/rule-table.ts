@@ -43,6 +43,8 @@ export interface ActiveRule {
   hits: number;
   bytes: number;
   lastHitAt: number | undefined;
+  /** What the table keeps under its id. */
+  readonly entry: Entry;
 }
 
 /** What the last payload under an id came to. */
@@ -51,7 +53,7 @@ type Verdict =
   | { readonly kind: 'rejected'; readonly digest: string; readonly problem: Problem }
   | { readonly kind: 'expired'; readonly digest: string };
 
-interface Entry {
+export interface Entry {
   readonly id: string;
   verdict: Verdict;
   active: ActiveRule | undefined;
@@ -153,6 +155,7 @@ export class RuleTable {
     const before = entry?.active;
     const same = before !== undefined && before.digest === payloadDigest;
     const { timeoutMs, timer } = compiled.value;
+    const fresh = this.enter(now, id, { kind: 'accepted' }, entry);
     const active: ActiveRule = {
       id,
       rule: compiled.value,
@@ -163,8 +166,8 @@ export class RuleTable {
       hits: same ? before.hits : 0,
       bytes: same ? before.bytes : 0,
       lastHitAt: same ? before.lastHitAt : undefined,
+      entry: fresh,
     };
-    const fresh = this.enter(now, id, { kind: 'accepted' }, entry);
     fresh.revision = (entry?.revision ?? 0) + (same ? 0 : 1);
     fresh.active = active;
     if (before) this.matcher.remove(before);
@@ -178,7 +181,7 @@ export class RuleTable {
     active.hits++;
     active.bytes += lengthBytes;
     active.lastHitAt = now;
-    const entry = this.entries[slotOf(active.id)];
+    const { entry } = active;
     if (entry.reportAt === never) {
       entry.reportAt = Math.max(now, entry.reportedAt + reportSpacingMs);
       this.reportAt = Math.min(this.reportAt, entry.reportAt);
@@ -195,7 +198,7 @@ export class RuleTable {
       due.push(active);
       const times = Math.floor((now - active.fireAt) / timer.ms) + 1;
       active.fireAt = timer.kind === 'every' ? active.fireAt + times * timer.ms : never;
-      if (timer.kind === 'after') this.save(now, this.entries[slotOf(active.id)]);
+      if (timer.kind === 'after') this.save(now, active.entry);
     }
     this.findDeadlines();
     return due;
@@ -284,7 +287,7 @@ export class RuleTable {
     this.analyseAt = never;
     if (this.matcher.order.length > analysedRules) return;
     for (const active of this.matcher.order) {
-      const entry = this.entries[slotOf(active.id)];
+      const { entry } = active;
       const before = JSON.stringify(entry.warnings);
       this.findWarnings(entry);
       if (JSON.stringify(entry.warnings) !== before) this.reportSoon(now, entry);
@@ -427,6 +430,7 @@ export class RuleTable {
       hits: 0,
       bytes: 0,
       lastHitAt: undefined,
+      entry,
     };
     if (this.isTimed(entry)) this.saveAt = Math.min(this.saveAt, now + saveTimeoutMs);
     return entry.active;

@@ -12,7 +12,7 @@ import { parseDuration } from '../core/time.js';
 import { type Judged, refuse } from '../message/judge.js';
 import type { Action, Rule, Trigger } from '../message/messages.js';
 import type { Problem } from '../message/schema.js';
-import { parseIpv4Address, parseIpv6Address, parseMac } from '../wire/address.js';
+import { formatMac, parseIpv4Address, parseIpv6Address, parseMac } from '../wire/address.js';
 import { dnsType } from '../wire/dns.js';
 import { etherTypeArp, etherTypeIpv4, etherTypeIpv6, etherTypePppoeSession } from '../wire/ethernet.js';
 import { networkArp, networkIpv4, networkIpv6 } from '../wire/headers.js';
@@ -24,7 +24,6 @@ import {
   type Fields,
   field,
   fieldCount,
-  readUint48,
   tcpFlagsKey,
   toBroadcast,
   toMulticast,
@@ -79,6 +78,8 @@ export interface CompiledRule {
   readonly id: string;
   /** The MAC of the sleeping host it stands for; `undefined`: every frame, whoever sleeps. */
   readonly host: Uint8Array | undefined;
+  /** The MAC as text, in lower case. */
+  readonly hostName: string;
   readonly priority: number;
   readonly action: Action;
   /** Of the action `respond`: what answers, and as whom. */
@@ -131,7 +132,10 @@ export function compileRule(id: string, rule: Rule): Judged<CompiledRule> {
       expected: 'the MAC address of one host',
       got: `the group address ${rule.host}`,
     });
-  if (host) compiler.restrict(field.destination, [readUint48(host, 0), readUint48(host, 0), ...toGroups]);
+  if (host) {
+    const mac = numberAt(host, 0, 48);
+    compiler.restrict(field.destination, [mac, mac, ...toGroups]);
+  }
   let timeoutMs: number | undefined;
   if (rule.timeout !== undefined) {
     timeoutMs = parseDuration(rule.timeout);
@@ -145,6 +149,7 @@ export function compileRule(id: string, rule: Rule): Judged<CompiledRule> {
   return ok({
     id,
     host,
+    hostName: host ? formatMac(host) : '',
     priority: rule.priority ?? defaultPriority,
     action,
     responder: action === 'respond' ? 'arp' : undefined,

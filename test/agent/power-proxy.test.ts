@@ -403,4 +403,136 @@ test('a rule may have any id, also one that every object has a property of', () 
   assert.is(frames(new Bench(bench.saved).hear(3, tcp(22, 'syn'))).length, 1);
 });
 
+test('a rule accepted by an earlier firmware means what it meant: each field with one value', () => {
+  const bench = new Bench();
+  for (const trigger of [
+    { ethernet: { srcMac: '02:00:00:00:00:02', dstMac: '3C:22:FB:01:02:03', etherType: 0x0800 } },
+    { ipv4: { srcAddress: '192.168.1.20', dstAddress: '192.168.1.10', protocol: 6 } },
+    { tcp: { srcPort: 50_000, dstPort: 22, flags: 'syn' } },
+  ]) {
+    assert.is(bench.put(0, 'old', { trigger, action: 'drop' })?.['status'], 'accepted');
+    assert.is(status(hearTwice(bench, 2000), 'old')?.['hits'], 2, JSON.stringify(trigger));
+  }
+});
+
+/** Hears a SYN for the desktop now, and once more after a second, so that the hits are reported. */
+function hearTwice(bench: Bench, now: number): Effect[] {
+  return [
+    ...bench.hear(now, tcp(22, 'syn')),
+    ...bench.hear(now, tcp(22, 'syn')),
+    ...bench.settle(now + 1000),
+  ];
+}
+
+test('a default is a rule like any other, and what is narrower goes before it', () => {
+  const bench = new Bench();
+  bench.put(0, 'rest', { trigger: { any: true }, action: 'drop', priority: 0 });
+  bench.put(0, 'remote', {
+    ...sshRule,
+    trigger: { tcp: { dstPort: [22, '5900-5999'], flags: 'syn' }, ipv4: { srcAddress: '192.168.0.0/16' } },
+    timeout: undefined,
+  });
+  assert.is(frames(bench.hear(10, tcp(80, 'syn'))).length, 0);
+  assert.is(frames(bench.hear(20, tcp(5901, 'syn'))).length, 1);
+  assert.is(status(bench.settle(1010), 'rest')?.['hits'], 1);
+});
+
+test('what is odd about a rule is told in its status, and no more when the other rule has gone', () => {
+  const bench = new Bench();
+  const ssh = { ...sshRule, timeout: undefined };
+  assert.is(bench.put(0, 'ssh', ssh)?.['warnings'], undefined);
+  const shadowed = () => [{ kind: 'shadowed', rule: 'all', text: shadow }];
+  const shadow = 'it never decides: all comes before it and takes all of its frames';
+  const effects = put(bench, 1000, 'all', { trigger: { tcp: {} }, action: 'drop', priority: 200 });
+  assert.is(status(effects, 'all')?.['warnings'], undefined);
+  assert.equal(
+    status(effects, 'ssh')?.['warnings'],
+    shadowed(),
+    'the status of the other rule is published anew',
+  );
+  assert.equal(
+    bench.put(2000, 'ssh', { ...ssh, action: 'explode' })?.['warnings'],
+    shadowed(),
+    'of the one in force',
+  );
+  assert.is(status(put(bench, 3000, 'all', ''), 'ssh')?.['warnings'], undefined);
+  const timed = put(bench, 4000, 'all', {
+    trigger: { tcp: {} },
+    action: 'drop',
+    priority: 200,
+    timeout: '10s',
+  });
+  assert.match(JSON.stringify(status(timed, 'ssh')?.['warnings']), /never decides while it is in force/);
+  assert.is(status(bench.settle(14_000), 'ssh')?.['warnings'], undefined, 'it has expired');
+  const storm = bench.put(15_000, 'any', { ...ssh, trigger: { any: true }, priority: 1 })?.['warnings'];
+  assert.match(JSON.stringify(storm), /"storm"/);
+});
+
+/** As Bench.put, with all effects. */
+function put(bench: Bench, now: number, id: string, rule: unknown): Effect[] {
+  const payload = typeof rule === 'string' ? encodeUtf8(rule) : encodeUtf8(JSON.stringify(rule));
+  bench.agent.receive(now, {
+    kind: 'message',
+    topic: `kith/1/home/gw-1/rule/${id}`,
+    payload,
+    retained: false,
+  });
+  return bench.settle(now);
+}
+
+test('a restarted agent tells of its rules what it told before', () => {
+  const bench = new Bench();
+  bench.put(0, 'ssh', { ...sshRule, timeout: undefined });
+  bench.put(0, 'all', { trigger: { tcp: {} }, action: 'drop', priority: 200 });
+  const reborn = new Bench(bench.saved);
+  reborn.agent.receive(10, { kind: 'bus-up', sessionPresent: false });
+  assert.match(JSON.stringify(status(reborn.settle(10), 'ssh')?.['warnings']), /"shadowed"/);
+});
+
+test('a timer wakes the host at each period if it is asleep, on every link, and is counted as a hit', () => {
+  const bench = new Bench();
+  const backup = { host: sshRule.host, trigger: { timer: { every: '1h' } }, action: 'wake' };
+  assert.is(bench.put(1000, 'backup', backup)?.['status'], 'accepted');
+  assert.equal(frames(bench.settle(3_600_999)), []);
+  assert.is(bench.agent.pollAt(), 3_601_000);
+  const effects = bench.settle(3_601_000);
+  assert.is(frames(effects).length, 1);
+  assert.equal(events(effects), ['wake']);
+  assert.is(status(effects, 'backup')?.['hits'], 1);
+  bench.hear(3_602_000, arp(arpRequest, desktop, desktopAddress, laptopAddress));
+  // It has spoken within 30 s of the second period, so it is awake.
+  bench.hear(7_190_000, arp(arpRequest, desktop, desktopAddress, laptopAddress));
+  assert.equal(frames(bench.settle(7_201_000)), []);
+  // Nobody polled for three periods: one wake makes up for all, and the periods go on as they were.
+  assert.is(frames(bench.settle(18_500_000)).length, 1);
+  bench.settle(18_600_000);
+  assert.is(bench.agent.pollAt(), 21_601_000);
+});
+
+test('a timer that fires once does so once, also over a restart, and publishing it again starts it anew', () => {
+  const once = { host: sshRule.host, trigger: { timer: { after: '10m' } }, action: 'wake' };
+  const bench = new Bench();
+  bench.put(0, 'once', once);
+  for (let now = 0; now <= 240_000; now += 60_000) bench.settle(now);
+  const reborn = new Bench(bench.saved);
+  assert.equal(frames(reborn.settle(359_999)), []);
+  assert.is(frames(reborn.settle(360_000)).length, 1, '600 s less the 240 s saved');
+  assert.equal(frames(reborn.settle(10_000_000)).length, 0);
+  const third = new Bench(reborn.saved);
+  assert.equal(frames(third.settle(10_000_000)), [], 'it has fired');
+  assert.is(third.put(10_000_000, 'once', once, true)?.['status'], 'accepted', 'a known copy');
+  assert.equal(frames(third.settle(11_000_000)), []);
+  third.put(11_000_000, 'once', once);
+  assert.is(frames(third.settle(11_600_000)).length, 1);
+});
+
+test('redirect, and a timer that should do anything but wake, are refused with what there is instead', () => {
+  const bench = new Bench();
+  const redirect = bench.put(0, 'r', { ...sshRule, action: 'redirect' })!;
+  assert.equal([redirect['status'], redirect['field']], ['rejected', 'action']);
+  assert.match(String(redirect['expected']), /"redirect" is not supported yet/);
+  const timer = bench.put(1, 't', { trigger: { timer: { every: '1h' } }, action: 'drop' })!;
+  assert.equal([timer['status'], timer['field']], ['rejected', 'action']);
+});
+
 test.run();

@@ -175,6 +175,11 @@ test('shadowed: by a rule before it that takes all of its frames, for everyone o
       is,
       `${outer} ${inner}`,
     );
+  assert.equal(
+    told(setOf({ a: names('a.local'), b: wake({ mdns: { type: 'a' } }) }), 'b'),
+    ['storm'],
+    'any name',
+  );
   const one = { ipv6: { dstAddress: ['fe80::1', 'fe80::2'] } };
   assert.equal(told(setOf({ a: drop({ ipv6: { dstAddress: 'fe80::/10' } }), b: drop(one) }), 'b'), [
     'shadowed a',

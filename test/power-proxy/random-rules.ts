@@ -330,6 +330,7 @@ export function randomRule(random: Random): Rule {
       srcAddress: some(() => set(address6)),
       dstAddress: some(() => set(address6)),
       protocol: some(() => set(() => pick(random, [6, 17, 58, '0-16']))),
+      dscp: some(() => pick(random, [0, 46, '8-46'])),
       hopLimit: some(() => set(() => pick(random, [1, 64, '2-255']))),
     };
   if (kind === 7)

@@ -334,6 +334,8 @@ test('every pair of the sets that a rule has is kept apart: IPv6 addresses make 
   const [forHost] = compile({ host: hosts[3], trigger: { any: true }, action: 'wake' }).boxes;
   assert.equal(forHost.tests[0].spans, [0x020000000009, 0x020000000009, toMulticast, toBroadcast]);
   assert.equal(drop({ tcp: {}, udp: {} }).boxes, [], 'no frame has both');
+  for (const inside of [{ ipv4: {} }, { ipv6: {} }, { tcp: {} }])
+    assert.is(drop({ ethernet: { etherType: 0x8864 }, ...inside }).boxes.length, 1, 'in a PPPoE session');
   assert.equal(
     drop({ ethernet: { cast: 'unicast', dstMac: 'ff:ff:ff:ff:ff:ff' } }).boxes,
     [],
