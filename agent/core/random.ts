@@ -3,7 +3,7 @@
  * needs only additions, shifts and xor and so gives the same numbers on Node, XS and Espruino (no Math.imul there).
  *
  * One stream a user: a stream is made from a seed and a name, so adding a user of randomness changes nobody else's.
- * Not for keys or nonces: those come from port/entropy.ts.
+ * Not for keys or nonces: those come from the platform.
  */
 
 export class Random {

@@ -11,7 +11,6 @@
 
 import { readUint32, writeUint32 } from '../core/bytes.js';
 
-export const nonceLength = 8;
 const aeadNonceLength = 12;
 const largestNonce = 9007199254740991;
 

@@ -200,7 +200,9 @@ async function loadEngine(): Promise<
   try {
     make = (await import(packageName)).Engine;
   } catch (error) {
-    console.error(`matcher: skipped: ${packageName} (${(error as { code?: string }).code})`);
+    console.error(
+      `matcher: skipped: ${packageName}, which is no dependency; npm install --no-save ${packageName} to compare (${(error as { code?: string }).code})`,
+    );
     return undefined;
   }
   return async (title, items, frames) => {
