@@ -18,9 +18,17 @@ import { type EventBody, type Job, type JobContext, type JobFactory, type JobNam
 import { checkLimits, defaultLimits, type Limits } from './limits.js';
 import { type CborValue, encodeCbor } from './message/cbor.js';
 import { judge } from './message/judge.js';
-import { descriptors, type Info, type Response, type RuleStatus } from './message/messages.js';
+import {
+  type AclStatus,
+  descriptors,
+  type HostStatus,
+  type Info,
+  type Request,
+  type Response,
+  type RuleStatus,
+} from './message/messages.js';
 import { agentFilters, formatTopic, isId, type Leaf, type NodeId, parseTopic } from './message/topic.js';
-import type { Effect, Input, KibbutzInput, LogLevel } from './port/effect.js';
+import type { Effect, Input, KibbutzInput, LogLevel, PppoeInput } from './port/effect.js';
 import type { Link, Saved } from './port/platform.js';
 import { Headers } from './wire/headers.js';
 
@@ -144,6 +152,9 @@ export class Agent {
       case 'path-sample':
         this.receiveKibbutz(now, input);
         break;
+      case 'line-packet':
+        this.receiveLine(now, input);
+        break;
       default:
         unreachable(input);
     }
@@ -193,6 +204,15 @@ export class Agent {
     if (!isHeard) this.counters.add('inputs.no-job');
   }
 
+  private receiveLine(now: number, input: PppoeInput): void {
+    for (const job of this.jobs) {
+      if (!job.line) continue;
+      job.line(now, input);
+      return;
+    }
+    this.counters.add('inputs.no-job');
+  }
+
   private receiveMessage(now: number, text: string, payload: Uint8Array, retained: boolean): void {
     this.counters.add('messages');
     const topic = parseTopic(text);
@@ -205,6 +225,8 @@ export class Agent {
       this.counters.add('messages.unsubscribed');
     } else if (leaf.kind === 'rule') {
       this.receiveRule(now, leaf.name, payload, retained);
+    } else if (leaf.kind === 'host' || leaf.kind === 'acl') {
+      this.receiveJudged(now, leaf.kind, leaf.name, payload, retained);
     } else if (leaf.kind === 'request') {
       this.receiveRequest(now, leaf.name, payload);
     } else {
@@ -231,6 +253,36 @@ export class Agent {
     this.publish({ kind: 'rule-status', name: id }, status, true);
   }
 
+  private receiveJudged(
+    now: number,
+    kind: 'host' | 'acl',
+    id: string,
+    payload: Uint8Array,
+    retained: boolean,
+  ): void {
+    for (const job of this.jobs) {
+      if (kind === 'host' && job.host) {
+        job.host(now, id, payload, retained);
+        return;
+      }
+      if (kind === 'acl' && job.acl) {
+        job.acl(now, id, payload, retained);
+        return;
+      }
+    }
+    this.counters.add('messages.no-job');
+    if (payload.length === 0 || !this.canPublish()) return;
+    const job = kind === 'host' ? 'power-proxy' : 'pppoe';
+    const status: HostStatus & AclStatus = {
+      status: 'rejected',
+      digest: digest(payload),
+      boot: this.options.boot,
+      uptime: this.uptime(now),
+      reason: `this node has no ${job} job: ${this.info().missing[job]}`,
+    };
+    this.publish({ kind: `${kind}-status`, name: id }, status, true);
+  }
+
   private receiveRequest(now: number, verb: string, payload: Uint8Array): void {
     const judged = judge(descriptors.request, payload, this.limits);
     if (!judged.ok) {
@@ -247,10 +299,21 @@ export class Agent {
       this.birthDue = true;
       for (const job of this.jobs) if (job.online) job.online(now);
     } else {
-      this.counters.add('messages.bad-request');
-      response = { transaction, ok: false, error: `verb: expected report, got ${verb}` };
+      const answer = this.askJobs(now, verb, judged.value);
+      if (answer !== 'done') {
+        this.counters.add('messages.bad-request');
+        response = { transaction, ok: false, error: answer.error };
+      }
     }
     if (this.canPublish()) this.publish({ kind: 'response', name: verb }, response, false);
+  }
+
+  private askJobs(now: number, verb: string, request: Request): 'done' | { readonly error: string } {
+    for (const job of this.jobs) {
+      const answer = job.request ? job.request(now, verb, request) : undefined;
+      if (answer) return answer;
+    }
+    return { error: `verb: expected report or wake, got ${verb}` };
   }
 
   private goOnline(now: number): void {

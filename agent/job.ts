@@ -5,9 +5,9 @@
 import type { Counts } from './core/counters.js';
 import type { Limits } from './limits.js';
 import type { CborValue } from './message/cbor.js';
-import type { Event } from './message/messages.js';
+import type { Event, Request } from './message/messages.js';
 import type { Leaf } from './message/topic.js';
-import type { KibbutzEffect, KibbutzInput, LogLevel } from './port/effect.js';
+import type { JobEffect, KibbutzInput, LogLevel, PppoeInput } from './port/effect.js';
 import type { Link, Saved } from './port/platform.js';
 import type { Headers } from './wire/headers.js';
 
@@ -34,7 +34,7 @@ export interface JobContext {
   /** False if the outbox has no room for it: then it is not kept. */
   save(key: string, value: Uint8Array | undefined): boolean;
   /** False if the outbox has no room for it: then it will not happen. */
-  perform(effect: KibbutzEffect): boolean;
+  perform(effect: JobEffect): boolean;
   /** How many effects the outbox still takes. */
   room(): number;
   log(level: LogLevel, text: string): void;
@@ -50,10 +50,17 @@ export interface Job {
   frame?(now: number, link: string, frame: Uint8Array, headers: Headers): void;
   /** A rule was published (an empty payload removes it); `retained` is the packet's RETAIN flag. */
   rule?(now: number, id: string, payload: Uint8Array, retained: boolean): void;
+  /** The same for a host declared and an access list; see messages.cddl. */
+  host?(now: number, id: string, payload: Uint8Array, retained: boolean): void;
+  acl?(now: number, id: string, payload: Uint8Array, retained: boolean): void;
+  /** A request to this node; `undefined`: not a verb of this job. An error is what was expected. */
+  request?(now: number, verb: string, request: Request): 'done' | { readonly error: string } | undefined;
   /** How many rules the job holds in force, and a digest over their ids and digests. */
   rules?(): { readonly count: number; readonly digest: string };
   /** Something from the neighbourhood of a kibbutz; its bytes are only valid during the call. */
   hear?(now: number, input: KibbutzInput): void;
+  /** An IP packet for the subscriber's line; its bytes are only valid during the call. */
+  line?(now: number, input: PppoeInput): void;
   /** The platform stops the agent: save what must not be lost. Nothing is called after it. */
   shutdown?(now: number): void;
   /** The bus came up: report everything again. */

@@ -17,6 +17,11 @@ export interface Limits {
   readonly rules: number;
   /** Hosts the power proxy keeps state for. More: the one heard longest ago is forgotten. */
   readonly hosts: number;
+  /** Frames that woke a host and wait until it is up, and their bytes. Full: a further one is dropped and counted. */
+  readonly heldFrames: number;
+  readonly heldBytes: number;
+  /** Answers for sleeping hosts that wait for their random delay. Full: a further question goes unanswered. */
+  readonly waitingAnswers: number;
   /** Neighbours of a kibbutz, 1 … 255. More: the one heard longest ago makes room, or the new one is refused. */
   readonly neighbours: number;
   /** Bytes of one IP packet of ours. Longer: dropped and counted. */
@@ -42,6 +47,10 @@ export const defaultLimits: Limits = {
   payloadDepth: 8,
   rules: 64,
   hosts: 64,
+  // The first packets of a connection or two for each of a few hosts.
+  heldFrames: 8,
+  heldBytes: 6000,
+  waitingAnswers: 64,
   // More than five devices in a kibbutz the paper does not expect (mobile kibbutz, §2.1.3.2.3).
   neighbours: 4,
   // Ethernet's MTU (RFC 894).

@@ -27,7 +27,7 @@ const arrows: Record<string, readonly string[]> = {
 /** Packages a room may use, besides `node:` modules; agent/ may use neither. */
 const packages: Record<string, readonly string[]> = {
   // `crypt` is the Moddable SDK's.
-  edge: ['mqtt', 'crypt'],
+  edge: ['mqtt', 'crypt', 'koffi'],
   'host-sim': [
     'mqtt',
     'cbor-x',

@@ -44,17 +44,60 @@ export type Rule = {
   readonly priority?: number;
   readonly trigger: Trigger;
   readonly action: Action;
+  /** Of respond: who answers; left out: whoever knows the question. */
+  readonly responder?: Responder;
+  /** Of respond: a UDP answer of the rule's own instead of a responder's. */
+  readonly answer?: Answer;
+  /** Of redirect: to whom. */
+  readonly redirect?: Redirect;
   /** How long the rule stays in force; left out: until removed. */
   readonly timeout?: Duration;
 };
 
-/** "drop", "wake" or "respond" ("redirect" is not supported yet). */
-export type Action = 'drop' | 'wake' | 'respond';
+/** "drop", "wake", "respond" or "redirect". */
+export type Action = 'drop' | 'wake' | 'respond' | 'redirect';
+
+export type Responder =
+  | 'arp'
+  | 'nd'
+  | 'echo'
+  | 'igmp'
+  | 'mld'
+  | 'mdns'
+  | 'llmnr'
+  | 'nbns'
+  | 'ssdp'
+  | 'snmp'
+  | 'tcp-keepalive'
+  | 'dhcp'
+  | 'dhcpv6'
+  | 'nat-keepalive';
+
+/** The payload of a UDP datagram back to whoever asked. */
+export type Answer = {
+  readonly template: Template;
+  /** A counter in the template begins anew after so long without a question; left out: never. */
+  readonly stateTimeout?: Duration;
+};
+
+/** Exactly one of the three. */
+export type Redirect = {
+  /** The frame goes to this host instead. */
+  readonly host?: Mac;
+  /** A program beside the agent, by the name the platform knows it by. */
+  readonly stub?: Id;
+  /** The frame goes over MQTT, as the event `redirect`. */
+  readonly coordinator?: true;
+};
 
 /** Every protocol named must be in the frame and every field named must match. */
 export type Trigger = {
   /** Every frame. */
   readonly any?: true;
+  /** It asks for an address or a name of the host (ARP, neighbour discovery, mDNS, LLMNR, NetBIOS). */
+  readonly asked?: true;
+  /** A TCP SYN or a UDP datagram to a port where the host offers a service (host, or sleep proxy registration). */
+  readonly registered?: true;
   /** Agent/power-proxy/traffic-class.ts says what stands where. */
   readonly class?: TrafficClass | readonly TrafficClass[];
   /** Instead of a frame, and so alone. */
@@ -200,6 +243,88 @@ export type Warning = {
   readonly text: Text200;
 };
 
+/** A host the power proxy stands in for, as people publish it, or the host's own agent. Rules without a host are for all such hosts. What is left out is learnt from what the host sends while it is awake. */
+export type Host = {
+  readonly mac: Mac;
+  readonly ipv4?: readonly Ipv4[];
+  readonly ipv6?: readonly Ipv6[];
+  /** Without a domain. */
+  readonly names?: readonly HostName[];
+  /** Multicast groups it joined. */
+  readonly groups?: readonly Ip[];
+  readonly services?: readonly Service[];
+  /** Of SecureOn, at the end of the magic packet. */
+  readonly password?: Hex4 | Hex6;
+  /** Where it is, if frames there are tagged. */
+  readonly vlanId?: number;
+  /** As the host's own agent knows it. */
+  readonly state?: 'awake' | 'asleep';
+};
+
+/** A DNS-SD service (RFC 6763) it offers. */
+export type Service = {
+  /** The instance; left out: the host's first name. */
+  readonly name?: Text63;
+  readonly type: ServiceType;
+  readonly port: number;
+  /** Such as "path=/". */
+  readonly txt?: readonly Text200[];
+};
+
+export type HostStatus = {
+  readonly status: 'accepted' | 'rejected';
+  /** Of the payload judged. */
+  readonly digest: Digest;
+  readonly boot: Boot;
+  /** ms since boot when this was written. */
+  readonly uptime: number;
+  readonly reason?: Text200;
+  readonly field?: Text64;
+  readonly expected?: Text200;
+  readonly got?: Text64;
+  readonly state?: HostState;
+  /** ms since boot. */
+  readonly since?: number;
+  /** Times it was woken since boot. */
+  readonly wakes?: number;
+};
+
+export type HostState = 'awake' | 'falling-asleep' | 'asleep' | 'waking' | 'gone';
+
+/** What a subscriber may send without a tunnel: the software BRAS publishes it to the gateway once his session is authenticated, and again before it expires; an empty payload revokes it. */
+export type Acl = {
+  /** The PPPoE session it stands for. */
+  readonly session: number;
+  /** Where packets go, and come from. */
+  readonly bras: Mac;
+  /** The subscriber's. */
+  readonly ipv4: Ipv4;
+  readonly ipv6?: Ipv6Network;
+  readonly vlanId?: number;
+  /** Left out: as fast as the line. */
+  readonly upBitsPerSecond?: number;
+  readonly downBitsPerSecond?: number;
+  /** From when it arrives; then the gateway goes back to the tunnel. */
+  readonly expires: Duration;
+};
+
+export type AclStatus = {
+  readonly status: 'installed' | 'rejected' | 'expired' | 'revoked';
+  /** Of the payload judged. */
+  readonly digest: Digest;
+  readonly boot: Boot;
+  /** ms since boot when this was written. */
+  readonly uptime: number;
+  readonly reason?: Text200;
+  readonly field?: Text64;
+  readonly expected?: Text200;
+  readonly got?: Text64;
+  /** Sent plain since installed. */
+  readonly packets?: number;
+  /** Packets of the gateway's network that the list did not allow. */
+  readonly refused?: number;
+};
+
 /** Counters since boot. A replay carries the same boot and seq and so changes nothing. */
 export type Telemetry = {
   readonly boot: Boot;
@@ -225,6 +350,10 @@ export type Event = {
   readonly host?: Mac;
   /** The packet that caused it, in words. */
   readonly packet?: Text200;
+  /** The packet itself, where it is redirected. */
+  readonly frame?: Bytes1514;
+  /** PPPoE session. */
+  readonly session?: number;
   /** Member id, where the kibbutz speaks of one neighbour. */
   readonly neighbour?: number;
   readonly text?: Text200;
@@ -253,6 +382,8 @@ export type Account = {
 export type Request = {
   /** Echoed in the response. */
   readonly transaction: Text64;
+  /** Of wake: whom. */
+  readonly host?: Mac;
 };
 
 export type Response = {
@@ -311,6 +442,38 @@ export type Ipv6Prefix = string;
 
 /** An IPv6 address or prefix such as fe80::1 or fe80::/10, or a list of up to 16 of them. */
 export type Ipv6Set = Ipv6Prefix | readonly Ipv6Prefix[];
+
+/** An IPv4 address such as 192.168.1.10. */
+export type Ipv4 = string;
+
+/** An IPv6 address such as fe80::1. */
+export type Ipv6 = string;
+
+/** An IPv6 prefix such as 2001:db8:1::/56. */
+export type Ipv6Network = string;
+
+/** An IPv4 or IPv6 address. */
+export type Ip = string;
+
+/** A host name of 1 to 63 letters, digits and - such as desktop. */
+export type HostName = string;
+
+/** A service type such as _ssh._tcp. */
+export type ServiceType = string;
+
+/** 4 bytes in hex digits. */
+export type Hex4 = string;
+
+/** 6 bytes in hex digits. */
+export type Hex6 = string;
+
+/** Hex digits and fields in braces, such as 3002{data:2:4}{count:2}. */
+export type Template = string;
+
+/** Up to 1514 bytes. */
+export type Bytes1514 = Uint8Array;
+
+export type Text63 = string;
 
 /** A name such as desktop.local, or *.local for all names below. */
 export type DnsName = string;
@@ -530,6 +693,8 @@ const payloadMatch: Shape = [
 const trigger: Shape = [
   'closed',
   ['any?', ['is', true]],
+  ['asked?', ['is', true]],
+  ['registered?', ['is', true]],
   ['class?', ['one', trafficClass, ['list', trafficClass, 1, 3]]],
   ['timer?', timer],
   ['ethernet?', ethernetMatch],
@@ -548,17 +713,75 @@ const trigger: Shape = [
 ];
 const action: Shape = [
   'say',
-  '"drop", "wake" or "respond" ("redirect" is not supported yet)',
-  ['is', 'drop', 'wake', 'respond'],
+  '"drop", "wake", "respond" or "redirect"',
+  ['is', 'drop', 'wake', 'respond', 'redirect'],
 ];
-const text200: Shape = ['size', 'tstr', 0, 200];
+const responder: Shape = [
+  'is',
+  'arp',
+  'nd',
+  'echo',
+  'igmp',
+  'mld',
+  'mdns',
+  'llmnr',
+  'nbns',
+  'ssdp',
+  'snmp',
+  'tcp-keepalive',
+  'dhcp',
+  'dhcpv6',
+  'nat-keepalive',
+];
+const template: Shape = [
+  'say',
+  'hex digits and fields in braces, such as 3002{data:2:4}{count:2}',
+  ['size', 'tstr', 1, 512],
+];
+const answer: Shape = ['closed', ['template', template], ['stateTimeout?', duration]];
 const id: Shape = ['say', '1 to 32 characters of a-z, 0-9 and -', ['regexp', '[a-z0-9-]{1,32}']];
+const redirect: Shape = ['closed', ['host?', mac], ['stub?', id], ['coordinator?', ['is', true]]];
+const text200: Shape = ['size', 'tstr', 0, 200];
 const warning: Shape = [
   'open',
   ['kind', ['is', 'shadowed', 'redundant', 'conflict', 'storm', 'never', 'unanswerable']],
   ['rule?', id],
   ['text', text200],
 ];
+const ipv4: Shape = [
+  'say',
+  'an IPv4 address such as 192.168.1.10',
+  ['regexp', '[0-9]{1,3}([.][0-9]{1,3}){3}'],
+];
+const ipv6: Shape = ['say', 'an IPv6 address such as fe80::1', ['regexp', '[0-9a-fA-F:.]{2,45}']];
+const hostName: Shape = [
+  'say',
+  'a host name of 1 to 63 letters, digits and - such as desktop',
+  ['regexp', '[0-9a-zA-Z-]{1,63}'],
+];
+const ip: Shape = ['say', 'an IPv4 or IPv6 address', ['regexp', '[0-9a-fA-F:.]{2,45}']];
+const text63: Shape = ['size', 'tstr', 1, 63];
+const serviceType: Shape = [
+  'say',
+  'a service type such as _ssh._tcp',
+  ['regexp', '_[0-9a-zA-Z-]{1,15}[.]_(tcp|udp)'],
+];
+const service: Shape = [
+  'closed',
+  ['name?', text63],
+  ['type', serviceType],
+  ['port', ['range', 1, 65535]],
+  ['txt?', ['list', text200, 0, 8]],
+];
+const hex4: Shape = ['say', '4 bytes in hex digits', ['regexp', '([0-9a-fA-F]{2}){4}']];
+const hex6: Shape = ['say', '6 bytes in hex digits', ['regexp', '([0-9a-fA-F]{2}){6}']];
+const hostState: Shape = ['is', 'awake', 'falling-asleep', 'asleep', 'waking', 'gone'];
+const ipv6Network: Shape = [
+  'say',
+  'an IPv6 prefix such as 2001:db8:1::/56',
+  ['regexp', '[0-9a-fA-F:.]{2,45}/[0-9]{1,3}'],
+];
+const bytes1514: Shape = ['say', 'up to 1514 bytes', ['size', 'bstr', 0, 1514]];
 const account: Shape = ['open', ['given', 'uint'], ['taken', 'uint'], ['credit', 'int']];
 
 /** One for each message, by its name in messages.cddl. */
@@ -566,6 +789,10 @@ export const descriptors: {
   readonly info: Descriptor<Info>;
   readonly rule: Descriptor<Rule>;
   readonly 'rule-status': Descriptor<RuleStatus>;
+  readonly host: Descriptor<Host>;
+  readonly 'host-status': Descriptor<HostStatus>;
+  readonly acl: Descriptor<Acl>;
+  readonly 'acl-status': Descriptor<AclStatus>;
   readonly telemetry: Descriptor<Telemetry>;
   readonly event: Descriptor<Event>;
   readonly ledger: Descriptor<Ledger>;
@@ -589,6 +816,9 @@ export const descriptors: {
     ['priority?', ['range', 0, 65535]],
     ['trigger', trigger],
     ['action', action],
+    ['responder?', responder],
+    ['answer?', answer],
+    ['redirect?', redirect],
     ['timeout?', duration],
   ],
   'rule-status': [
@@ -608,6 +838,56 @@ export const descriptors: {
     ['lastHit?', 'uint'],
     ['warnings?', ['list', warning, 0, 8]],
   ],
+  host: [
+    'closed',
+    ['mac', mac],
+    ['ipv4?', ['list', ipv4, 0, 4]],
+    ['ipv6?', ['list', ipv6, 0, 8]],
+    ['names?', ['list', hostName, 0, 4]],
+    ['groups?', ['list', ip, 0, 16]],
+    ['services?', ['list', service, 0, 16]],
+    ['password?', ['one', hex4, hex6]],
+    ['vlanId?', ['range', 1, 4094]],
+    ['state?', ['is', 'awake', 'asleep']],
+  ],
+  'host-status': [
+    'open',
+    ['status', ['is', 'accepted', 'rejected']],
+    ['digest', digest],
+    ['boot', boot],
+    ['uptime', 'uint'],
+    ['reason?', text200],
+    ['field?', text64],
+    ['expected?', text200],
+    ['got?', text64],
+    ['state?', hostState],
+    ['since?', 'uint'],
+    ['wakes?', 'uint'],
+  ],
+  acl: [
+    'closed',
+    ['session', ['range', 1, 65534]],
+    ['bras', mac],
+    ['ipv4', ipv4],
+    ['ipv6?', ipv6Network],
+    ['vlanId?', ['range', 1, 4094]],
+    ['upBitsPerSecond?', 'uint'],
+    ['downBitsPerSecond?', 'uint'],
+    ['expires', duration],
+  ],
+  'acl-status': [
+    'open',
+    ['status', ['is', 'installed', 'rejected', 'expired', 'revoked']],
+    ['digest', digest],
+    ['boot', boot],
+    ['uptime', 'uint'],
+    ['reason?', text200],
+    ['field?', text64],
+    ['expected?', text200],
+    ['got?', text64],
+    ['packets?', 'uint'],
+    ['refused?', 'uint'],
+  ],
   telemetry: [
     'open',
     ['boot', boot],
@@ -624,10 +904,12 @@ export const descriptors: {
     ['rule?', id],
     ['host?', mac],
     ['packet?', text200],
+    ['frame?', bytes1514],
+    ['session?', ['range', 1, 65534]],
     ['neighbour?', ['range', 1, 4294967295]],
     ['text?', text200],
   ],
   ledger: ['open', ['boot', boot], ['uptime', 'uint'], ['neighbours', ['open', ['*', account]]]],
-  request: ['open', ['transaction', text64]],
+  request: ['open', ['transaction', text64], ['host?', mac]],
   response: ['open', ['transaction', text64], ['ok', 'bool'], ['error?', text200]],
 };

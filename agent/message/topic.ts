@@ -2,7 +2,7 @@
  * The topic tree, contract version 1: the only place that builds or reads a topic.
  *
  *     kith/1/<site>/<node>/state | info | ledger
- *                         /rule/<id> [/status]
+ *                         /rule/<id> [/status]   /host/<id> [/status]   /acl/<id> [/status]
  *                         /telemetry/<job>   /event/<name>   /request/<verb>   /response/<verb>
  *     kith/json/<site>/<node>/…    the coordinator's JSON mirror of the same leaves
  *     kith/json/coordinator        the coordinator's own counters
@@ -22,9 +22,12 @@ export interface NodeId {
 export type Leaf =
   | { readonly kind: 'state' | 'info' | 'ledger' }
   | {
-      readonly kind: 'rule' | 'rule-status' | 'telemetry' | 'event' | 'request' | 'response';
+      readonly kind: Judged | `${Judged}-status` | 'telemetry' | 'event' | 'request' | 'response';
       readonly name: string;
     };
+
+/** What people and coordinators publish, retained, and the agent answers on `…/status`. */
+type Judged = 'rule' | 'host' | 'acl';
 
 export type Topic = NodeId & { readonly leaf: Leaf };
 
@@ -39,7 +42,7 @@ export type TopicReason =
 const root = 'kith/1';
 const mirrorRoot = 'kith/json';
 
-/** Whether `text` can be a site, node, rule, job, event or verb. */
+/** Whether `text` can be a site, node, rule, host, job, event or verb. */
 export function isId(text: string): boolean {
   return text.length <= 32 && /^[a-z0-9-]+$/.test(text);
 }
@@ -73,10 +76,10 @@ export function coordinatorTopicOf(kind: 'request' | 'response', verb: string): 
   return `${coordinatorTopic}/${kind}/${checkedId('verb', verb)}`;
 }
 
-/** The filters an agent subscribes to: its rules and its requests. */
+/** The filters an agent subscribes to: what is published for it, and its requests. */
 export function agentFilters(id: NodeId): string[] {
   const base = `${root}/${checkedId('site', id.site)}/${checkedId('node', id.node)}`;
-  return [`${base}/rule/+`, `${base}/request/+`];
+  return [`${base}/rule/+`, `${base}/host/+`, `${base}/acl/+`, `${base}/request/+`];
 }
 
 /** The filter for `levels` (`#`, `state`, `rule/#` …) of a node, of every node of a site, or of all. */
@@ -93,15 +96,19 @@ function parseLeaf(levels: readonly string[]): Result<Leaf, TopicReason> {
     return fail('unknown-leaf');
   }
   const name = levels[5];
-  const isStatus = levels.length === 7 && kind === 'rule' && levels[6] === 'status';
+  const isStatus = levels.length === 7 && levels[6] === 'status';
   if (levels.length !== 6 && !isStatus) return fail('unknown-leaf');
   switch (kind) {
     case 'rule':
+    case 'host':
+    case 'acl':
+      return isId(name) ? ok({ kind: isStatus ? `${kind}-status` : kind, name }) : fail('bad-id');
     case 'telemetry':
     case 'event':
     case 'request':
     case 'response':
-      return isId(name) ? ok({ kind: isStatus ? 'rule-status' : kind, name }) : fail('bad-id');
+      if (isStatus) return fail('unknown-leaf');
+      return isId(name) ? ok({ kind, name }) : fail('bad-id');
     default:
       return fail('unknown-leaf');
   }
@@ -115,7 +122,9 @@ function levelsOf(id: NodeId, leaf: Leaf): string {
     case 'ledger':
       return `${base}/${leaf.kind}`;
     case 'rule-status':
-      return `${base}/rule/${checkedId('rule', leaf.name)}/status`;
+    case 'host-status':
+    case 'acl-status':
+      return `${base}/${leaf.kind.slice(0, -7)}/${checkedId('id', leaf.name)}/status`;
     default:
       return `${base}/${leaf.kind}/${checkedId(leaf.kind, leaf.name)}`;
   }

@@ -20,7 +20,8 @@ export type Input =
   | { readonly kind: 'bus-down' }
   /** The platform is about to stop the agent in an orderly way. What comes after it is left aside. */
   | { readonly kind: 'shutdown' }
-  | KibbutzInput;
+  | KibbutzInput
+  | PppoeInput;
 
 /**
  * What the job `kibbutz` hears. The local link joins neighbours (Wi-Fi, Bluetooth), the uplink is the cellular one; each
@@ -68,6 +69,11 @@ export type KibbutzInput =
       readonly outstanding: boolean;
     };
 
+/** What the job `pppoe` hears, beside frames of the access line. Bytes may be reused after the call. */
+export type PppoeInput =
+  /** An IP packet of the gateway's own network for the subscriber's line, its source address as the line has it. */
+  { readonly kind: 'line-packet'; readonly packet: Uint8Array };
+
 export type Effect =
   | { readonly kind: 'transmit'; readonly link: string; readonly frame: Uint8Array }
   | {
@@ -81,9 +87,35 @@ export type Effect =
   /** Keep `value` under `key` over restarts; `undefined` forgets it. */
   | { readonly kind: 'save'; readonly key: string; readonly value: Uint8Array | undefined }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly text: string }
-  | KibbutzEffect;
+  | JobEffect;
 
-/** What the job `kibbutz` asks for. A platform that does not run it never sees one. */
+/** What single jobs ask for. A platform that does not run a job never sees its effects. */
+export type JobEffect = KibbutzEffect | PowerProxyEffect | PppoeEffect;
+
+/** Hand a frame for a sleeping host to a program beside the agent, by the name a rule gives (`redirect.stub`). */
+export type PowerProxyEffect = {
+  readonly kind: 'redirect';
+  readonly stub: string;
+  readonly link: string;
+  readonly frame: Uint8Array;
+};
+
+export type PppoeEffect =
+  /** An IP packet from the subscriber's line for the gateway's own network. */
+  | { readonly kind: 'line-deliver'; readonly packet: Uint8Array }
+  /** The line has these addresses now (RFC 1332, RFC 1877); `mtuBytes`: of IP packets. */
+  | {
+      readonly kind: 'line';
+      readonly state: 'up';
+      readonly mode: 'tunnel' | 'plain';
+      readonly address: Uint8Array;
+      readonly peerAddress: Uint8Array;
+      readonly dnsAddresses: readonly Uint8Array[];
+      readonly mtuBytes: number;
+    }
+  | { readonly kind: 'line'; readonly state: 'down' };
+
+/** What the job `kibbutz` asks for. */
 export type KibbutzEffect =
   /** Send to one neighbour on the local link, or (without `peer`) to all: multicast. `peer` as in the input. */
   | {

@@ -8,6 +8,13 @@ export interface Link {
   readonly name: string;
   /** The MAC address the agent's own frames carry, 6 bytes. */
   readonly mac: Uint8Array;
+  /**
+   * False: frames for another station's MAC do not reach this link, as behind a switch. Then the power proxy says that a sleeping
+   * host's addresses are at `mac`. Left out: they do, as on a bridge the agent runs on.
+   */
+  readonly hearsOthers?: boolean;
+  /** The agent's own addresses on it, 4 and 16 bytes; a service of the agent (the sleep proxy) is found by them. */
+  readonly addresses?: readonly Uint8Array[];
 }
 
 /** What earlier `save` effects kept, read whole before the agent starts. */

@@ -160,7 +160,8 @@ function conflict(a: CompiledRule, b: CompiledRule, chatter: readonly Chatter[])
 }
 
 function storm(rule: CompiledRule, chatter: readonly Chatter[]): Warning[] {
-  if (rule.action !== 'wake' || rule.payload || (rule.question && isNarrow(rule.question))) return [];
+  if (rule.action !== 'wake' || rule.payload || rule.asked || (rule.question && isNarrow(rule.question)))
+    return [];
   const names: string[] = [];
   for (const box of rule.boxes)
     for (const name of chatterIn(box, chatter, false)) if (names.indexOf(name) < 0) names.push(name);
@@ -219,7 +220,7 @@ function isNarrow({ names }: QuestionTest): boolean {
 /** Addresses that no host has (RFC 1122 §3.2.1.3), and so nobody asks for. */
 function unanswerable(rule: CompiledRule): Warning[] {
   const warnings: Warning[] = [];
-  for (const address of rule.served ? rule.served.ipv4 : [])
+  for (const address of rule.addresses)
     if ((address[0] === 0 || address[0] === 127 || address[0] >= 224) && warnings.length === 0)
       warnings.push({ kind: 'unanswerable', text: `no host has the address ${formatAddress(address)}` });
   return warnings;
@@ -228,11 +229,15 @@ function unanswerable(rule: CompiledRule): Warning[] {
 /** The same action, and where it concerns a host, for the same one. */
 function doesSame(a: CompiledRule, b: CompiledRule): boolean {
   if (a.action !== b.action || a.responder !== b.responder) return false;
-  return a.action === 'drop' || (a.host !== undefined && b.host !== undefined && sameBytes(a.host, b.host));
+  // What is counted, sent on or kept as state is each rule's own.
+  if (a.answer || b.answer || a.redirect || b.redirect) return false;
+  if (a.action === 'drop' || (!a.host && !b.host)) return true;
+  return a.host !== undefined && b.host !== undefined && sameBytes(a.host, b.host);
 }
 
-/** Whether the outer rule applies whenever the inner does: to every frame, or while the same host sleeps. */
+/** Whether the outer rule applies whenever the inner does: to every host, or while the same host sleeps. */
 function isForSame(outer: CompiledRule, inner: CompiledRule): boolean {
+  if ((outer.registered && !inner.registered) || (outer.asked && !inner.asked)) return false;
   if (outer.host === undefined) return true;
   return inner.host !== undefined && sameBytes(outer.host, inner.host);
 }

@@ -1,35 +1,88 @@
 /**
- * The power proxy: stands in for sleeping hosts. The first of the rules in force, in their order, that a frame matches
- * decides: drop it, wake the host, or answer in its place (Nedevschi et al., NSDI 2009, §5). Timers wake hosts for what
- * they have to do while nobody asks (the paper's scheduled tasks).
+ * The power proxy: stands in for sleeping hosts (Nedevschi et al., NSDI 2009, §5). For each silent host that a frame is for,
+ * the first of the rules in force, in their order, decides: drop it, answer in the host's place, send it on to somebody
+ * else, or wake the host. Timers wake hosts for what they have to do while nobody asks (the paper's scheduled tasks), and
+ * keep up what would lapse while they sleep.
  *
- * A rule with a host applies to frames for that host (its MAC, broadcast or multicast) while the host is silent; the
- * proxy lets go the moment the host speaks. Answers go to requests only, never to an answer.
+ * A frame is for a host if it goes to its MAC, to a group, or (where the agent says that the host's addresses are here)
+ * to one of its addresses at the agent's MAC. A rule without a host is for every host the proxy knows (host-table.ts).
+ * The proxy lets go the moment the host speaks. Answers go to requests only, never to an answer, and to one source no
+ * more often than throttle.ts allows. A frame that is dropped costs no allocation.
  */
 
 import { Counters } from '../core/counters.js';
+import { Random } from '../core/random.js';
+import { never } from '../core/time.js';
 import type { Job, JobContext, JobFactory } from '../job.js';
-import { formatAddress } from '../wire/address.js';
-import { emitEthernet, ethernetLength } from '../wire/ethernet.js';
-import { type Headers, networkIpv4, networkIpv6 } from '../wire/headers.js';
+import type { Request } from '../message/messages.js';
+import type { Link } from '../port/platform.js';
+import { formatAddress, parseMac } from '../wire/address.js';
+import { type Headers, networkArp, networkIpv4, networkIpv6 } from '../wire/headers.js';
+import { protocolTcp, protocolUdp } from '../wire/ipv4.js';
 import { tcpFlagNames } from '../wire/tcp.js';
-import { emitWakeOnLan, wakeOnLanEtherType, wakeOnLanLength } from '../wire/wol.js';
+import { type Answer, type AnswerState, answerOf } from './answer.js';
+import { Answering, responderOf } from './answering.js';
+import { Asked } from './asked.js';
+import { type DeclarationCounter, Declarations, declarationCounters } from './declaration.js';
 import { type Host, HostTable, isSilent } from './host-table.js';
-import { respondArp } from './respond/arp.js';
-import type { Responder, Served } from './responder.js';
+import { learnFrom, learnTo } from './learn.js';
+import { Presence, type PresenceCounter, presenceCounters } from './presence.js';
+import { keepDhcp } from './respond/dhcp-renewal.js';
+import { keepDhcpv6 } from './respond/dhcpv6-renewal.js';
+import type { SendDue } from './respond/due.js';
+import { readDatagram, udpFrame, wayBack } from './respond/frame.js';
+import { keepNatMapping } from './respond/nat-keepalive.js';
+import type { Keeper, Question } from './responder.js';
 import type { ResponderName } from './rule.js';
 import { type ActiveRule, type RuleCounter, RuleTable } from './rule-table.js';
+import { decodeSleeper, encodeSleeper, isRegistered, sleeperMac, sleeperPrefix } from './saved-sleeper.js';
+import { type Registration, SleepProxy } from './sleep-proxy.js';
+import { Throttle } from './throttle.js';
+import { Waker, type WakerCounter, wakerCounters } from './waker.js';
 
-/** A magic packet is repeated at this span until the host is heard, for a frame may be lost while the link comes up. */
-const wakeRepeatMs = 3_000;
-/** After this the host counts as asleep again and the next matching frame starts over. A cold boot takes about so long. */
-const wakeGiveUpMs = 45_000;
+export interface PowerProxyOptions {
+  /** Of the random delays of answers; left out: the agent's boot id. */
+  readonly seed?: number;
+  /** Hosts may register to be stood in for (sleep-proxy.ts), on the links that have addresses. `name`: for people, 1 … 40 bytes. */
+  readonly sleepProxy?: { readonly name: string };
+  /** False: a host is woken as often as rules say, as it was in the paper's experiments; default: as often as waker.ts allows. */
+  readonly limitWakes?: boolean;
+}
 
-/** What answers, by the name a rule gives it. */
-const responders: { readonly [name in ResponderName]: Responder } = { arp: respondArp };
+/** What became of the last frame, the most notable if it was for several hosts; in rising order. */
+export type VerdictKind =
+  | 'unmatched'
+  | 'dropped'
+  | 'unanswerable'
+  | 'limited'
+  | 'scheduled'
+  | 'answered'
+  | 'redirected'
+  | 'waking'
+  /** To the sleep proxy: the reason says what came of it. */
+  | 'registration'
+  | 'host-speaks';
 
-/** In the place of a link's name: all of them. A timer does not know by which one the host is reached. */
-const everyLink = '';
+const verdictKinds: readonly VerdictKind[] = [
+  'unmatched',
+  'dropped',
+  'unanswerable',
+  'limited',
+  'scheduled',
+  'answered',
+  'redirected',
+  'waking',
+  'registration',
+  'host-speaks',
+];
+
+export interface Verdict {
+  kind: VerdictKind;
+  /** The id of the rule that decided; empty: none did. */
+  rule: string;
+  /** Why, in a responder's words; may be empty. */
+  reason: string;
+}
 
 const counterNames = [
   'rules.accepted',
@@ -41,179 +94,624 @@ const counterNames = [
   'frames.unmatched',
   'frames.dropped',
   'frames.answered',
+  'frames.scheduled',
   'frames.unanswerable',
+  'frames.limited',
+  'frames.redirected',
+  'redirects.limited',
   'timers.fired',
-  'wakes.started',
+  'keepers.sent',
+  'keepers.idle',
   'wakes.unneeded',
-  'wakes.under-way',
-  'wakes.heard',
-  'wakes.given-up',
-  'wakes.packets',
+  'wakes.requested',
+  ...wakerCounters,
+  ...presenceCounters,
+  ...declarationCounters,
 ] as const;
 type CounterName = (typeof counterNames)[number];
 
-export const powerProxy: JobFactory = (now, context) => new PowerProxy(now, context);
+/** A frame over MQTT pushes an event of somebody else's out of the queue (limits.waitingEvents): a few a second at most. */
+const redirectBurst = 8;
+const redirectMs = 250;
 
-class PowerProxy implements Job {
+export const powerProxy: JobFactory = (now, context) => new PowerProxy(now, context, {});
+
+export function powerProxyWith(options: PowerProxyOptions): JobFactory {
+  return (now, context) => new PowerProxy(now, context, options);
+}
+
+export class PowerProxy implements Job {
   readonly name = 'power-proxy';
   readonly counters = new Counters<CounterName>(counterNames);
+  /** Of the last frame. */
+  readonly verdict: Verdict = { kind: 'unmatched', rule: '', reason: '' };
+  readonly hosts: HostTable;
   private readonly context: JobContext;
   private readonly table: RuleTable;
-  private readonly hosts: HostTable;
-  /** While a frame is matched: when it came. */
-  private frameAt = 0;
-  private readonly applies: (active: ActiveRule) => boolean;
+  private readonly waker: Waker;
+  private readonly presence: Presence;
+  private readonly declarations: Declarations;
+  private readonly answering: Answering;
+  private readonly throttle: Throttle;
+  private readonly sleepProxy: SleepProxy | undefined;
+  /** The first end of a registration. */
+  private registeredUntil = never;
+  private readonly keepers: { readonly [name: string]: Keeper };
+  private redirectTokens = redirectBurst;
+  private redirectedAt: number;
+  /** A frame to the agent's MAC, as it would be to the host's. */
+  private readonly readdressed = new Uint8Array(maxFrameLength);
 
-  constructor(now: number, context: JobContext) {
+  // While a frame is matched: what it is, and the host it is for; `undefined`: a group's, for all that are undecided.
+  private frameTo: Host | undefined;
+  private frameHeaders: Headers | undefined;
+  private frameBytes: Uint8Array = new Uint8Array(0);
+  private readonly asked = new Asked();
+  private readonly applies: (active: ActiveRule) => boolean;
+  private readonly transmit: SendDue;
+
+  constructor(now: number, context: JobContext, options: PowerProxyOptions) {
+    const count = (name: WakerCounter | PresenceCounter | DeclarationCounter, by = 1) =>
+      this.counters.add(name, by);
     this.context = context;
+    this.redirectedAt = now;
     this.table = new RuleTable(now, context, this.counters as Counters<RuleCounter>);
     this.hosts = new HostTable(context.limits.hosts);
-    this.applies = active => this.isForSleeper(active);
-    this.knowHosts();
+    this.waker = new Waker(context, options.limitWakes ?? true, count);
+    this.presence = new Presence(context, this.hosts, this.waker, {
+      count,
+      asleep: (at, host) => this.saveSleeper(at, host),
+      letGo: (_, host) => {
+        this.answering.forget(host.mac);
+        this.context.save(sleeperPrefix + host.name, undefined);
+        this.endRegistration(host);
+      },
+    });
+    this.declarations = new Declarations(context, {
+      count,
+      declare: (at, id, declaration, isNew) => {
+        const host = this.hosts.know(at, declaration.mac, 'gone');
+        if (!host) return undefined;
+        const { profile } = host;
+        host.nameTests = undefined;
+        host.declaredAs = id;
+        host.password = declaration.password;
+        host.ports = declaration.ports;
+        if (declaration.vlanId >= 0) host.vlanId = declaration.vlanId;
+        if (declaration.ipv4.length > 0) profile.ipv4 = [...declaration.ipv4];
+        if (declaration.ipv6.length > 0) profile.ipv6 = [...declaration.ipv6];
+        if (declaration.names.length > 0) profile.names = [...declaration.names];
+        if (declaration.groups.length > 0) profile.groups = [...declaration.groups];
+        if (declaration.records.length > 0) profile.records = [...declaration.records];
+        if (!isNew) return host;
+        if (declaration.state === 'awake') this.presence.heard(at, host);
+        else if (declaration.state === 'asleep') this.presence.leaving(at, host);
+        else if (host.heardAt < 0) this.presence.ask(at, host);
+        return host;
+      },
+      withdraw: (at, host) => {
+        host.declaredAs = '';
+        this.knowHosts(at);
+      },
+    });
+    this.answering = new Answering(
+      new Random(options.seed ?? Number(`0x${context.boot}`), 'power-proxy'),
+      context.limits.waitingAnswers,
+    );
+    this.throttle = new Throttle(now);
+    this.keepers = {
+      dhcp: keepDhcp(context.limits.hosts),
+      dhcpv6: keepDhcpv6(context.limits.hosts),
+      'nat-keepalive': keepNatMapping,
+    };
+    this.applies = active => this.isFor(active);
+    this.transmit = (link, frame) => this.context.transmit(link, frame);
+    const { sleepProxy } = options;
+    if (sleepProxy)
+      this.sleepProxy = new SleepProxy(
+        {
+          name: sleepProxy.name,
+          random: new Random(options.seed ?? Number(`0x${context.boot}`), 'sleep-proxy'),
+          limit: context.limits.hosts,
+          links: context.links,
+        },
+        {
+          register: (at, registration) => this.register(at, registration),
+          withdraw: (at, mac, why) => this.unregister(at, mac, why),
+          owner: address => this.hosts.owner(address, 0, address.length)?.mac,
+        },
+      );
+    this.knowHosts(now);
+    this.declarations.restore(now);
+    this.restoreSleepers(now);
+    this.sleepProxy?.start(now);
   }
 
   rule(now: number, id: string, payload: Uint8Array, retained: boolean): void {
     this.table.put(now, id, payload, retained);
-    this.knowHosts();
+    this.knowHosts(now);
   }
 
   rules(): { readonly count: number; readonly digest: string } {
     return { count: this.table.matcher.order.length, digest: this.table.digest };
   }
 
+  host(now: number, id: string, payload: Uint8Array): void {
+    this.declarations.put(now, id, payload);
+  }
+
+  /** `wake`: the host named is woken, whatever the rules say. */
+  request(now: number, verb: string, request: Request): 'done' | { readonly error: string } | undefined {
+    if (verb !== 'wake') return undefined;
+    if (request.host === undefined) return { error: 'host: expected the MAC address of a host, got nothing' };
+    const host = this.hosts.find(parseMac(request.host) as Uint8Array, 0);
+    if (!host) return { error: `host: expected one this node stands in for, got ${request.host}` };
+    this.counters.add('wakes.requested');
+    if (host.state === 'waking') return 'done';
+    if (!this.presence.wake(now, host)) return { error: `host: ${host.name} was woken too often of late` };
+    this.context.event(now, 'wake', { host: host.name, text: 'requested' });
+    return 'done';
+  }
+
   online(now: number): void {
     this.table.reportAll(now);
+    this.declarations.reportAll();
   }
 
   frame(now: number, link: string, frame: Uint8Array, headers: Headers): void {
-    this.frameAt = now;
-    const sender = this.hosts.find(frame, 6);
-    if (sender) this.heard(now, sender);
-    const active = this.table.matcher.match(frame, headers, this.applies);
-    if (!active) {
-      this.counters.add('frames.unmatched');
-      return;
+    const { verdict, hosts } = this;
+    verdict.kind = 'unmatched';
+    verdict.rule = '';
+    verdict.reason = '';
+    const sender = hosts.find(frame, 6);
+    if (sender) {
+      this.learn(now, link, frame, headers, sender);
+      verdict.kind = 'host-speaks';
+    } else if (headers.network === networkArp) this.findConflict(now, link, frame, headers);
+    if (this.sleepProxy) {
+      const outcome = this.sleepProxy.receive(now, link, frame, headers, this.transmit);
+      if (outcome === 'registered' || outcome === 'renewed') return;
+      if (outcome !== 'not-ours' && verdict.kind === 'unmatched') {
+        verdict.kind = outcome === 'answered' ? 'answered' : verdict.kind;
+        verdict.reason = outcome;
+      }
     }
-    this.table.hit(now, active, frame.length);
-    this.act(now, link, frame, headers, active);
+    this.frameHeaders = headers;
+    this.frameBytes = frame;
+    if ((frame[0] & 1) === 1) this.decideAll(now, link, frame, headers);
+    else {
+      const host = hosts.find(frame, 0);
+      if (host) this.decideFor(now, link, frame, headers, host);
+      else if (this.isTaken(frame, headers)) this.decideTaken(now, link, frame, headers);
+    }
+    if (verdict.kind === 'unmatched') this.counters.add('frames.unmatched');
   }
 
   poll(now: number): void {
-    for (const host of this.hosts.hosts) {
-      if (host.state.kind !== 'waking' || now < Math.min(host.state.nextAt, host.state.giveUpAt)) continue;
-      if (now >= host.state.giveUpAt) {
-        this.counters.add('wakes.given-up');
-        host.state = { kind: 'asleep' };
-        this.context.event(now, 'wake-failed', {
-          host: host.name,
-          text: `not heard for ${wakeGiveUpMs / 1000} s`,
-        });
-      } else {
-        this.sendMagic(host.state.link, host);
-        host.state = { ...host.state, nextAt: now + wakeRepeatMs };
-      }
-    }
-    for (const active of this.table.takeDue(now)) {
-      const host = this.hosts.find(active.rule.host as Uint8Array, 0);
-      this.counters.add('timers.fired');
-      this.table.hit(now, active, 0);
-      if (host && isSilent(host, now)) this.wake(now, everyLink, active, host, undefined);
-      else this.counters.add('wakes.unneeded');
-    }
+    this.presence.poll(now);
+    this.answering.poll(now, this.transmit);
+    this.sleepProxy?.poll(now, this.transmit);
+    if (now >= this.registeredUntil) this.expireRegistrations(now);
+    for (const active of this.table.takeDue(now)) this.fire(now, active);
     this.table.poll(now);
+    this.declarations.report(now);
   }
 
   pollAt(): number {
-    let at = this.table.pollAt();
-    for (const host of this.hosts.hosts) {
-      if (host.state.kind === 'waking') at = Math.min(at, host.state.nextAt, host.state.giveUpAt);
-    }
-    return at;
+    const at = Math.min(
+      this.table.pollAt(),
+      this.presence.pollAt(),
+      this.answering.pollAt(),
+      this.registeredUntil,
+      this.sleepProxy ? this.sleepProxy.pollAt() : never,
+    );
+    return this.declarations.isDue() ? Math.min(at, 0) : at;
   }
 
-  /** Whether the frame being matched is the rule's to decide: of a rule with a host, while that is silent. */
-  private isForSleeper({ rule }: ActiveRule): boolean {
-    if (!rule.host) return true;
-    const host = this.hosts.find(rule.host, 0);
-    return host !== undefined && isSilent(host, this.frameAt);
+  private learn(now: number, link: string, frame: Uint8Array, headers: Headers, host: Host): void {
+    host.link = link;
+    host.vlanId = headers.vlanId;
+    host.nameTests = undefined;
+    this.presence.heard(now, host);
+    learnFrom(now, frame, headers, host.profile);
   }
 
-  private act(now: number, link: string, frame: Uint8Array, headers: Headers, active: ActiveRule): void {
-    const { rule } = active;
-    switch (rule.action) {
-      case 'drop':
-        this.counters.add('frames.dropped');
-        break;
-      case 'respond':
-        this.respond(now, link, frame, headers, active);
-        break;
-      case 'wake':
-        this.wake(
-          now,
-          link,
-          active,
-          this.hosts.find(rule.host as Uint8Array, 0) as Host,
-          describe(frame, headers),
-        );
-        break;
-      default:
-        unreachable(rule.action);
-    }
+  /** RFC 5227 §2.4: somebody sends ARP from an address that a silent host has. */
+  private findConflict(now: number, name: string, frame: Uint8Array, headers: Headers): void {
+    const at = headers.l3Offset + 14;
+    if (frame[at] === 0 && frame[at + 1] === 0 && frame[at + 2] === 0 && frame[at + 3] === 0) return;
+    const host = this.hosts.owner(frame, at, 4);
+    const link = this.linkOf(name);
+    if (!host || !isSilent(host) || !link || isAt(frame, 6, link.mac)) return;
+    this.presence.conflict(now, host, link, frame.slice(at, at + 4));
   }
 
-  private respond(now: number, name: string, frame: Uint8Array, headers: Headers, active: ActiveRule): void {
-    const link = this.context.links.find(known => known.name === name);
-    const respond = responders[active.rule.responder as ResponderName];
-    const host = active.rule.served as Served;
-    const send = (answer: Uint8Array) => this.context.transmit(name, answer);
-    const isAnswered = link && respond({ now, link, frame, headers, host }, send) === 'answered';
-    this.counters.add(isAnswered ? 'frames.answered' : 'frames.unanswerable');
+  /** Whether it goes to the agent's MAC, and may be for a host whose addresses are said to be here. */
+  private isTaken(frame: Uint8Array, { network }: Headers): boolean {
+    if ((network !== networkIpv4 && network !== networkIpv6) || frame.length > maxFrameLength) return false;
+    for (const { mac, hearsOthers } of this.context.links)
+      if (hearsOthers === false && isAt(frame, 0, mac)) return true;
+    return false;
   }
 
-  /** `packet`: what for, in words; a timer has none. */
-  private wake(now: number, link: string, active: ActiveRule, host: Host, packet: string | undefined): void {
-    if (host.state.kind === 'waking') {
-      this.counters.add('wakes.under-way');
+  private decideTaken(now: number, link: string, frame: Uint8Array, headers: Headers): void {
+    const { l3Offset, network } = headers;
+    const length = network === networkIpv4 ? 4 : 16;
+    const host = this.hosts.owner(frame, l3Offset + (length === 4 ? 16 : 24), length);
+    if (!host?.profile.linkAddress) return;
+    this.readdressed.set(frame);
+    this.readdressed.set(host.mac);
+    this.decideFor(now, link, this.readdressed.subarray(0, frame.length), headers, host);
+  }
+
+  private decideFor(now: number, link: string, frame: Uint8Array, headers: Headers, host: Host): void {
+    learnTo(now, frame, headers, host.profile);
+    if (!isSilent(host)) return;
+    this.frameTo = host;
+    const active = this.table.matcher.match(frame, headers, this.applies);
+    this.frameTo = undefined;
+    if (!active) {
+      if (host.registeredUntil >= 0) this.serve(now, link, frame, headers, host);
       return;
     }
-    this.counters.add('wakes.started');
-    this.sendMagic(link, host);
-    host.state = { kind: 'waking', link, nextAt: now + wakeRepeatMs, giveUpAt: now + wakeGiveUpMs };
-    const event = { rule: active.id, host: host.name };
-    this.context.event(now, 'wake', packet === undefined ? event : { ...event, packet });
+    this.table.hit(now, active, frame.length);
+    this.act(now, link, frame, headers, active, host);
   }
 
-  private heard(now: number, host: Host): void {
-    if (host.state.kind === 'waking') {
-      this.counters.add('wakes.heard');
-      this.context.event(now, 'awake', { host: host.name });
+  /** A group's frame: each silent host's first rule decides for it. */
+  private decideAll(now: number, link: string, frame: Uint8Array, headers: Headers): void {
+    const { hosts } = this.hosts;
+    let undecided = 0;
+    for (const host of hosts) {
+      host.isDecided = !isSilent(host) || isAt(frame, 6, host.mac);
+      if (host.isDecided) continue;
+      undecided++;
+      if (this.answering.pollAt() < never)
+        this.answering.overhear(this.question(now, link, frame, headers, host));
     }
-    host.state = { kind: 'awake', heardAt: now };
+    while (undecided > 0) {
+      const active = this.table.matcher.match(frame, headers, this.applies);
+      if (!active) break;
+      this.table.hit(now, active, frame.length);
+      for (const host of hosts) {
+        if (host.isDecided || !this.concerns(active, host)) continue;
+        host.isDecided = true;
+        undecided--;
+        this.act(now, link, frame, headers, active, host);
+      }
+    }
+    if (undecided === 0) return;
+    for (const host of hosts)
+      if (!host.isDecided && host.registeredUntil >= 0) this.serve(now, link, frame, headers, host);
   }
 
-  private sendMagic(link: string, host: Host): void {
-    const wake = { targetMac: host.mac, password: new Uint8Array(0) };
-    for (const { name, mac } of this.context.links) {
-      if (link !== everyLink && link !== name) continue;
-      this.counters.add('wakes.packets');
-      const header = { dstMac: broadcastMac(), srcMac: mac, tags: [], etherType: wakeOnLanEtherType };
-      const out = new Uint8Array(ethernetLength(header) + wakeOnLanLength(wake));
-      const at = emitEthernet(header, wakeOnLanLength(wake), out, 0);
-      emitWakeOnLan(wake, out, at);
-      this.context.transmit(name, out);
+  /** What a registration asks for where no rule says otherwise: it is answered for, and woken for its services. */
+  private serve(now: number, link: string, frame: Uint8Array, headers: Headers, host: Host): void {
+    if (isForService(headers, host)) this.wake(now, link, frame, headers, '', host);
+    else if (responderOf({ frame, headers }))
+      this.respondAs(now, link, frame, headers, undefined, undefined, host);
+  }
+
+  /** Whether the rule decides for the host, or for one of those undecided, that the frame being matched is for. */
+  private isFor(active: ActiveRule): boolean {
+    if (this.frameTo) return this.concerns(active, this.frameTo);
+    for (const host of this.hosts.hosts) if (!host.isDecided && this.concerns(active, host)) return true;
+    return false;
+  }
+
+  private concerns({ rule }: ActiveRule, host: Host): boolean {
+    if (rule.host && !isAt(rule.host, 0, host.mac)) return false;
+    if (rule.asked && !this.asked.asksFor(this.frameBytes, this.frameHeaders as Headers, host)) return false;
+    if (!rule.registered) return true;
+    const { protocol, dstPort } = this.frameHeaders as Headers;
+    for (const service of host.ports)
+      if (service.protocol === protocol && service.port === dstPort) return true;
+    return false;
+  }
+
+  private act(
+    now: number,
+    link: string,
+    frame: Uint8Array,
+    headers: Headers,
+    active: ActiveRule,
+    host: Host,
+  ): void {
+    switch (active.rule.action) {
+      case 'drop':
+        this.counters.add('frames.dropped');
+        this.decide('dropped', active.id, '');
+        break;
+      case 'respond':
+        this.respondAs(now, link, frame, headers, active, active.rule.responder, host);
+        break;
+      case 'redirect':
+        this.redirect(now, link, frame, headers, active, host);
+        break;
+      case 'wake':
+        this.wake(now, link, frame, headers, active.id, host);
+        break;
+      default:
+        unreachable(active.rule.action);
     }
   }
 
-  /** Follows the rules: hosts that one names are known, the others forgotten. */
-  private knowHosts(): void {
-    const wanted: { [mac: string]: boolean } = {};
+  /** `active` is `undefined` where the host's registration decides. */
+  private respondAs(
+    now: number,
+    link: string,
+    frame: Uint8Array,
+    headers: Headers,
+    active: ActiveRule | undefined,
+    responder: ResponderName | undefined,
+    host: Host,
+  ): void {
+    const question = this.question(now, link, frame, headers, host);
+    const id = active ? active.id : '';
+    if (!this.throttle.allows(now, frame)) {
+      this.counters.add('frames.limited');
+      this.decide('limited', id, 'too many questions of this source');
+      return;
+    }
+    const send = (answer: Uint8Array) => this.context.transmit(link, answer);
+    const said = active?.rule.answer
+      ? this.answer(question, active.rule.answer, active, host, send)
+      : this.answering.respond(responder, question, send);
+    if (said === 'answered' || said === 'scheduled') {
+      this.throttle.take(frame);
+      this.counters.add(said === 'answered' ? 'frames.answered' : 'frames.scheduled');
+      this.decide(said, id, '');
+      return;
+    }
+    this.counters.add('frames.unanswerable');
+    this.decide('unanswerable', id, said);
+  }
+
+  /** As the rule itself describes it. */
+  private answer(
+    question: Question,
+    answer: Answer,
+    active: ActiveRule,
+    host: Host,
+    send: (frame: Uint8Array) => void,
+  ): string {
+    const { now, headers } = question;
+    const datagram = readDatagram(question, headers.dstPort);
+    if (!datagram.ok) return datagram.reason;
+    const { srcAddress, srcPort, dstAddress, payload } = datagram.value;
+    // Between two services a message to and fro would have no end.
+    if (srcPort === headers.dstPort) return 'bad-source';
+    if (!host.profile.hasAddress(dstAddress, 0, dstAddress.length)) return 'not-ours';
+    const out = answerOf(now, answer, stateOf(active), payload, host.profile, now - host.since);
+    if (!out) return 'too-short';
+    const parts = {
+      srcAddress: dstAddress,
+      dstAddress: srcAddress,
+      srcPort: headers.dstPort,
+      dstPort: srcPort,
+      timeToLive: 64,
+    };
+    send(udpFrame(wayBack(question), parts, out));
+    return 'answered';
+  }
+
+  private redirect(
+    now: number,
+    link: string,
+    frame: Uint8Array,
+    headers: Headers,
+    active: ActiveRule,
+    host: Host,
+  ): void {
+    const to = active.rule.redirect;
+    if (!to) return;
+    if (to.kind === 'coordinator' && !this.mayRedirect(now)) {
+      this.counters.add('redirects.limited');
+      this.decide('limited', active.id, 'too many frames to the coordinator');
+      return;
+    }
+    const copy = new Uint8Array(frame);
+    if (to.kind === 'host') {
+      const own = this.linkOf(link);
+      copy.set(to.mac);
+      if (own) copy.set(own.mac, 6);
+      this.context.transmit(link, copy);
+    } else if (to.kind === 'stub')
+      this.context.perform({ kind: 'redirect', stub: to.name, link, frame: copy });
+    else {
+      const packet = describe(frame, headers);
+      this.context.event(now, 'redirect', {
+        rule: active.id,
+        host: host.name,
+        packet,
+        frame: copy.subarray(0, maxFrameLength),
+      });
+    }
+    this.counters.add('frames.redirected');
+    this.decide('redirected', active.id, to.kind);
+  }
+
+  private mayRedirect(now: number): boolean {
+    const earned = Math.floor((now - this.redirectedAt) / redirectMs);
+    this.redirectedAt += earned * redirectMs;
+    this.redirectTokens = Math.min(redirectBurst, this.redirectTokens + earned);
+    if (this.redirectTokens === 0) return false;
+    this.redirectTokens--;
+    return true;
+  }
+
+  private wake(
+    now: number,
+    link: string,
+    frame: Uint8Array,
+    headers: Headers,
+    rule: string,
+    host: Host,
+  ): void {
+    if (host.link === '') host.link = link;
+    if (host.state === 'waking') {
+      this.counters.add('wakes.under-way');
+      this.decide('waking', rule, 'under way');
+    } else if (this.presence.wake(now, host)) {
+      this.decide('waking', rule, '');
+      const packet = describe(frame, headers);
+      this.context.event(
+        now,
+        'wake',
+        rule === '' ? { host: host.name, packet } : { rule, host: host.name, packet },
+      );
+    } else {
+      this.decide('limited', rule, 'woken too often of late');
+      return;
+    }
+    this.waker.hold(link, frame, host);
+  }
+
+  private register(now: number, registration: Registration): boolean {
+    const host = this.hosts.know(now, registration.mac, 'gone');
+    if (!host) return false;
+    const { profile } = host;
+    host.nameTests = undefined;
+    host.link = registration.link;
+    host.vlanId = registration.vlanId;
+    host.wakeMac = registration.wakeMac;
+    host.password = registration.password;
+    host.ports = registration.ports;
+    profile.ipv4 = [...registration.ipv4];
+    profile.ipv6 = [...registration.ipv6];
+    profile.names = [...registration.names];
+    profile.records = [...registration.records];
+    host.registeredUntil = registration.untilAt;
+    // What the host is told to be accepted must outlast a restart.
+    if (!this.saveSleeper(now, host)) return false;
+    this.registeredUntil = Math.min(this.registeredUntil, registration.untilAt);
+    this.presence.leaving(now, host);
+    this.context.event(now, 'registered', { host: host.name });
+    return true;
+  }
+
+  private unregister(now: number, mac: Uint8Array, why: 'expired' | 'withdrawn'): void {
+    const host = this.hosts.find(mac, 0);
+    if (!host || host.registeredUntil < 0) return;
+    host.registeredUntil = -1;
+    this.context.save(sleeperPrefix + host.name, undefined);
+    this.context.event(now, 'registration-ended', { host: host.name, text: why });
+    this.answering.forget(host.mac);
+    this.hosts.sweep();
+  }
+
+  /** The host is awake, or gone: what it had registered counts no more. */
+  private endRegistration(host: Host): void {
+    if (host.registeredUntil < 0) return;
+    host.registeredUntil = -1;
+    host.ports = [];
+    this.sleepProxy?.forget(host.mac);
+  }
+
+  private expireRegistrations(now: number): void {
+    this.registeredUntil = never;
+    for (const host of [...this.hosts.hosts]) {
+      if (host.registeredUntil < 0) continue;
+      if (host.registeredUntil <= now) this.unregister(now, host.mac, 'expired');
+      else this.registeredUntil = Math.min(this.registeredUntil, host.registeredUntil);
+    }
+  }
+
+  private saveSleeper(now: number, host: Host): boolean {
+    const bytes = encodeSleeper(now, host);
+    return bytes === undefined || this.context.save(sleeperPrefix + host.name, bytes);
+  }
+
+  private restoreSleepers(now: number): void {
+    for (const key of Object.keys(this.context.saved).sort()) {
+      if (key.slice(0, sleeperPrefix.length) !== sleeperPrefix) continue;
+      const bytes = this.context.saved[key];
+      const mac = sleeperMac(bytes);
+      const host =
+        mac && (isRegistered(bytes) ? this.hosts.know(now, mac, 'asleep') : this.hosts.find(mac, 0));
+      if (!host || !decodeSleeper(now, bytes, host)) {
+        this.context.save(key, undefined);
+        continue;
+      }
+      if (host.registeredUntil >= 0)
+        this.registeredUntil = Math.min(this.registeredUntil, host.registeredUntil);
+    }
+  }
+
+  /** A timer is due. */
+  private fire(now: number, active: ActiveRule): void {
+    const { rule } = active;
+    this.counters.add('timers.fired');
+    this.table.hit(now, active, 0);
+    for (const host of this.hosts.hosts) {
+      if (rule.host && !isAt(rule.host, 0, host.mac)) continue;
+      if (rule.action === 'respond') {
+        if (isSilent(host)) this.keep(now, this.keepers[rule.responder as string], host);
+      } else if (!isSilent(host)) this.counters.add('wakes.unneeded');
+      else if (host.state === 'waking') this.counters.add('wakes.under-way');
+      else if (this.presence.wake(now, host))
+        this.context.event(now, 'wake', { rule: active.id, host: host.name });
+    }
+  }
+
+  private keep(now: number, keeper: Keeper, host: Host): void {
+    for (const link of this.context.links) {
+      if (host.link !== '' && host.link !== link.name) continue;
+      const send = (frame: Uint8Array) => this.context.transmit(link.name, frame);
+      const said = keeper(now, { link, vlanId: host.vlanId }, host.profile, send);
+      this.counters.add(said === 'sent' ? 'keepers.sent' : 'keepers.idle');
+    }
+  }
+
+  private question(now: number, link: string, frame: Uint8Array, headers: Headers, host: Host): Question {
+    return { now, link: this.linkOf(link) as Link, frame, headers, host: host.profile };
+  }
+
+  /** The agent knows the link of every frame it hands to a job. */
+  private linkOf(name: string): Link | undefined {
+    for (const link of this.context.links) if (link.name === name) return link;
+    return undefined;
+  }
+
+  private decide(kind: VerdictKind, rule: string, reason: string): void {
+    const { verdict } = this;
+    if (verdict.kind !== 'host-speaks' && verdictKinds.indexOf(kind) <= verdictKinds.indexOf(verdict.kind))
+      return;
+    verdict.kind = kind;
+    verdict.rule = rule;
+    verdict.reason = reason;
+  }
+
+  /** Follows the rules: the hosts they name are known, with the addresses the rules say they have. */
+  private knowHosts(now: number): void {
+    for (const host of this.hosts.hosts) host.isNamed = false;
     for (const { rule } of this.table.matcher.order) {
-      if (!rule.host || wanted[rule.hostName]) continue;
-      wanted[rule.hostName] = true;
-      this.hosts.know(rule.host);
+      if (!rule.host) continue;
+      // Until it is heard: whoever writes a rule for a sleeping host may do so while it sleeps.
+      const host = this.hosts.know(now, rule.host, 'asleep');
+      if (!host) continue;
+      host.isNamed = true;
+      for (const address of rule.addresses) host.profile.addAddress(address, 0, address.length);
     }
-    this.hosts.keep(host => wanted[host.name]);
+    this.hosts.sweep();
   }
+}
+
+/** The longest frame that may be readdressed: Ethernet's MTU with two VLAN tags. */
+const maxFrameLength = 1514 + 8;
+
+/** What the rule's own answer keeps. */
+function stateOf(active: ActiveRule): AnswerState {
+  active.answerState = active.answerState ?? { count: 0, usedAt: 0 };
+  return active.answerState;
+}
+
+/** A SYN, or a datagram, to a port where the host offers a service. */
+function isForService({ protocol, dstPort, tcpFlags }: Headers, host: Host): boolean {
+  for (const service of host.ports)
+    if (service.protocol === protocol && service.port === dstPort)
+      return protocol !== protocolTcp || (tcpFlags & 0x17) === 0x02;
+  return false;
 }
 
 /** The packet in words, for the event: `tcp 192.168.1.20:50000 > 192.168.1.10:22 syn`. */
@@ -225,12 +723,13 @@ function describe(frame: Uint8Array, headers: Headers): string {
   const src = formatAddress(frame.subarray(srcAt, srcAt + size));
   const dst = formatAddress(frame.subarray(srcAt + size, srcAt + 2 * size));
   if (srcPort < 0) return `protocol ${protocol} ${src} > ${dst}`;
-  const flags = protocol === 6 ? ` ${tcpFlagNames(headers.tcpFlags).join(',')}` : '';
-  return `${protocol === 6 ? 'tcp' : 'udp'} ${src}:${srcPort} > ${dst}:${dstPort}${flags}`;
+  const flags = protocol === protocolTcp ? ` ${tcpFlagNames(headers.tcpFlags).join(',')}` : '';
+  return `${protocol === protocolUdp ? 'udp' : 'tcp'} ${src}:${srcPort} > ${dst}:${dstPort}${flags}`;
 }
 
-function broadcastMac(): Uint8Array {
-  return new Uint8Array(6).fill(0xff);
+function isAt(bytes: Uint8Array, at: number, mac: Uint8Array): boolean {
+  for (let i = 0; i < 6; i++) if (bytes[at + i] !== mac[i]) return false;
+  return true;
 }
 
 function unreachable(value: never): never {

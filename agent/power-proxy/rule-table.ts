@@ -20,6 +20,7 @@ import { judge } from '../message/judge.js';
 import { descriptors, type RuleStatus, type Warning } from '../message/messages.js';
 import type { Problem } from '../message/schema.js';
 import { analyse, chatterOf } from './analysis.js';
+import type { AnswerState } from './answer.js';
 import { Matcher } from './matcher.js';
 import { type CompiledRule, compileRule } from './rule.js';
 
@@ -43,6 +44,8 @@ export interface ActiveRule {
   hits: number;
   bytes: number;
   lastHitAt: number | undefined;
+  /** What the rule's own answer keeps, once it was given. */
+  answerState?: AnswerState;
   /** What the table keeps under its id. */
   readonly entry: Entry;
 }

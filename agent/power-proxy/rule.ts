@@ -10,7 +10,7 @@ import { parseHex } from '../core/bytes.js';
 import { ok } from '../core/result.js';
 import { parseDuration } from '../core/time.js';
 import { type Judged, refuse } from '../message/judge.js';
-import type { Action, Rule, Trigger } from '../message/messages.js';
+import type { Action, Responder as ResponderName, Rule, Trigger } from '../message/messages.js';
 import type { Problem } from '../message/schema.js';
 import { formatMac, parseIpv4Address, parseIpv6Address, parseMac } from '../wire/address.js';
 import { dnsType } from '../wire/dns.js';
@@ -19,6 +19,8 @@ import { networkArp, networkIpv4, networkIpv6 } from '../wire/headers.js';
 import { protocolIcmp, protocolIcmpv6, protocolTcp, protocolUdp } from '../wire/ipv4.js';
 import { nbnsType } from '../wire/nbns.js';
 import { parseTcpFlags } from '../wire/tcp.js';
+import { type Answer, compileAnswer } from './answer.js';
+import { askedPorts, typeSolicitation } from './asked.js';
 import {
   destinationOf,
   type Fields,
@@ -35,7 +37,6 @@ import {
   type QuestionTest,
   questionPorts,
 } from './question.js';
-import type { Served } from './responder.js';
 import { countOf, has, intersect, type Spans, spansOf } from './spans.js';
 import { trafficRows } from './traffic-class.js';
 
@@ -71,20 +72,35 @@ export interface Timer {
   readonly ms: number;
 }
 
-/** The responders of this firmware, by name. */
-export type ResponderName = 'arp';
+export type { ResponderName };
+
+/** Where a frame goes instead. */
+export type Redirection =
+  | { readonly kind: 'host'; readonly mac: Uint8Array }
+  | { readonly kind: 'stub'; readonly name: string }
+  | { readonly kind: 'coordinator' };
+
+/** Of the responders those that send by themselves, when a timer is due. */
+const keepers: readonly ResponderName[] = ['dhcp', 'dhcpv6', 'nat-keepalive'];
 
 export interface CompiledRule {
   readonly id: string;
-  /** The MAC of the sleeping host it stands for; `undefined`: every frame, whoever sleeps. */
+  /** The MAC of the sleeping host it stands for; `undefined`: every host the proxy stands in for. */
   readonly host: Uint8Array | undefined;
   /** The MAC as text, in lower case. */
   readonly hostName: string;
   readonly priority: number;
   readonly action: Action;
-  /** Of the action `respond`: what answers, and as whom. */
+  /** Of the action `respond`: what answers; `undefined`: whatever knows the question, or `answer`. */
   readonly responder: ResponderName | undefined;
-  readonly served: Served | undefined;
+  readonly answer: Answer | undefined;
+  /** The IPv4 addresses that the rule says its host has: those whose ARP requests it answers. */
+  readonly addresses: readonly Uint8Array[];
+  readonly redirect: Redirection | undefined;
+  /** It is only for frames to a port where the host offers a service. */
+  readonly registered: boolean;
+  /** It is only for frames that ask for the host (asked.ts). */
+  readonly asked: boolean;
   /** ms the rule stays in force; `undefined`: until removed. */
   readonly timeoutMs: number | undefined;
   /** Set: the rule waits for a time, not for a frame, and has no boxes. */
@@ -125,6 +141,10 @@ export function compileRule(id: string, rule: Rule): Judged<CompiledRule> {
   compiler.trigger('trigger', trigger);
   const problem = compiler.problem ?? checkAction(rule);
   if (problem) return refuse(problem);
+  const answer = rule.answer ? compileAnswer(rule.answer) : undefined;
+  if (answer && 'field' in answer) return refuse(answer);
+  const redirect = rule.redirect ? compileRedirect(rule.redirect) : undefined;
+  if (redirect && 'field' in redirect) return refuse(redirect);
   const host = rule.host === undefined ? undefined : parseMac(rule.host);
   if (host && (host[0] & 1) === 1)
     return refuse({
@@ -152,8 +172,12 @@ export function compileRule(id: string, rule: Rule): Judged<CompiledRule> {
     hostName: host ? formatMac(host) : '',
     priority: rule.priority ?? defaultPriority,
     action,
-    responder: action === 'respond' ? 'arp' : undefined,
-    served: action === 'respond' ? servedBy(rule, host as Uint8Array) : undefined,
+    responder: rule.responder,
+    answer,
+    addresses: host && action === 'respond' ? addressesOf(rule) : [],
+    redirect,
+    registered: trigger.registered === true,
+    asked: trigger.asked === true,
     timeoutMs,
     timer,
     boxes: timer ? [] : compiler.boxes(),
@@ -226,14 +250,20 @@ function matchesPayload(test: PayloadTest, { frame, headers }: Fields): boolean 
   return true;
 }
 
-function compileTimer({ trigger, action }: Rule): Timer | Problem | undefined {
+function compileTimer({ trigger, action, responder }: Rule): Timer | Problem | undefined {
   const { timer } = trigger;
   if (!timer) return undefined;
   for (const key of Object.keys(trigger))
     if (key !== 'timer' && trigger[key as keyof Trigger] !== undefined)
       return { field: `trigger.${key}`, expected: 'nothing beside a timer', got: 'a match' };
-  if (action !== 'wake')
-    return { field: 'action', expected: '"wake" (what a timer can do so far)', got: quote(action) };
+  if (action !== 'wake' && action !== 'respond')
+    return { field: 'action', expected: '"wake" or "respond" for a timer', got: quote(action) };
+  if (action === 'respond' && (responder === undefined || keepers.indexOf(responder) < 0))
+    return {
+      field: 'responder',
+      expected: `what is sent when a timer is due: ${keepers.join(', ')}`,
+      got: responder === undefined ? 'nothing' : quote(responder),
+    };
   const { every, after } = timer;
   const text = every ?? after;
   if (text === undefined || (every !== undefined && after !== undefined))
@@ -253,37 +283,55 @@ function compileTimer({ trigger, action }: Rule): Timer | Problem | undefined {
   return { kind, ms };
 }
 
-function checkAction(rule: Rule): Problem | undefined {
-  if (rule.action === 'drop') return undefined;
-  if (rule.host === undefined)
-    return { field: 'host', expected: `the MAC address of the host to ${rule.action} for`, got: 'nothing' };
-  if (rule.action === 'wake') return undefined;
-  for (const operation of listOf(rule.trigger.arp?.operation ?? 0))
-    if (operation !== 'request' && operation !== operations.request)
-      return {
-        field: 'trigger.arp.operation',
-        expected: '"request" (respond answers ARP only)',
-        got: 'nothing or something else',
-      };
-  const targets = rule.trigger.arp?.targetAddress;
-  if (targets === undefined)
-    return { field: 'trigger.arp.targetAddress', expected: 'the IPv4 address to answer for', got: 'nothing' };
-  for (const target of listOf(targets))
-    if (target.indexOf('/') >= 0)
-      return {
-        field: 'trigger.arp.targetAddress',
-        expected: 'the IPv4 addresses to answer for, one by one',
-        got: quote(target),
-      };
+/** Which keys go with which action, and with each other. */
+function checkAction({ action, responder, answer, redirect, trigger }: Rule): Problem | undefined {
+  if (responder !== undefined && action !== 'respond') return misplaced('responder', 'respond', action);
+  if (answer !== undefined && action !== 'respond') return misplaced('answer', 'respond', action);
+  if (redirect !== undefined && action !== 'redirect') return misplaced('redirect', 'redirect', action);
+  if (action === 'redirect' && redirect === undefined)
+    return { field: 'redirect', expected: 'to whom: host, stub or coordinator', got: 'nothing' };
+  if (answer !== undefined && responder !== undefined)
+    return { field: 'responder', expected: 'nothing beside answer', got: quote(responder) };
+  if (answer !== undefined && trigger.udp?.dstPort === undefined)
+    return {
+      field: 'trigger.udp.dstPort',
+      expected: 'the port whose questions are answered',
+      got: 'nothing',
+    };
+  if (responder !== undefined && !trigger.timer && keepers.indexOf(responder) >= 0)
+    return { field: 'trigger.timer', expected: `how often ${responder} is looked after`, got: 'nothing' };
   return undefined;
 }
 
-/** What a responder may say by this rule: the addresses it names. */
-function servedBy(rule: Rule, mac: Uint8Array): Served {
-  const ipv4 = listOf(rule.trigger.arp?.targetAddress ?? []).map(
-    text => parseIpv4Address(text) as Uint8Array,
-  );
-  return { mac, ipv4, ipv6: [], names: [] };
+function misplaced(field: string, wanted: string, action: Action): Problem {
+  return { field, expected: `nothing unless action is "${wanted}"`, got: `action ${quote(action)}` };
+}
+
+/** The single addresses whose ARP requests the rule is about. */
+function addressesOf({ trigger }: Rule): Uint8Array[] {
+  const addresses: Uint8Array[] = [];
+  for (const text of listOf(trigger.arp?.targetAddress ?? [])) {
+    const address = parseIpv4Address(text);
+    if (address) addresses.push(address);
+  }
+  return addresses;
+}
+
+function compileRedirect({ host, stub, coordinator }: NonNullable<Rule['redirect']>): Redirection | Problem {
+  const count =
+    (host === undefined ? 0 : 1) + (stub === undefined ? 0 : 1) + (coordinator === undefined ? 0 : 1);
+  if (count !== 1)
+    return { field: 'redirect', expected: 'one of host, stub and coordinator', got: `${count} of them` };
+  if (stub !== undefined) return { kind: 'stub', name: stub };
+  if (host === undefined) return { kind: 'coordinator' };
+  const mac = parseMac(host) as Uint8Array;
+  if ((mac[0] & 1) === 1)
+    return {
+      field: 'redirect.host',
+      expected: 'the MAC address of one host',
+      got: `the group address ${host}`,
+    };
+  return { kind: 'host', mac };
 }
 
 type Item = number | string;
@@ -346,6 +394,8 @@ class TriggerCompiler {
 
   trigger(at: string, trigger: Trigger): void {
     const { ethernet, arp, ipv4, ipv6, icmp, icmpv6, tcp, udp, payload } = trigger;
+    if (trigger.registered) this.choose(toServices());
+    if (trigger.asked) this.choose(questionsToAll());
     if (trigger.class !== undefined) this.classes(listOf(trigger.class));
     if (ethernet) {
       this.addresses(`${at}.ethernet.srcMac`, field.srcMac, ethernet.srcMac, macKind);
@@ -559,6 +609,40 @@ class TriggerCompiler {
   private refuse(at: string, expected: string, got: string): undefined {
     this.problem = this.problem ?? { field: at, expected, got };
   }
+}
+
+/** A SYN without ACK, or a datagram. */
+function toServices(): (readonly [number, Spans])[][] {
+  const pairs: number[] = [];
+  const syn = parseTcpFlags('syn') as number;
+  const mask = parseTcpFlags(lifeFlags) as number;
+  for (let flags = 0; flags < 256; flags++)
+    if ((flags & mask) === syn) pairs.push(tcpFlagsKey(flags), tcpFlagsKey(flags));
+  return [
+    [
+      [field.transport, [protocolTcp, protocolTcp]],
+      [field.tcpFlags, spansOf(pairs)],
+    ],
+    [[field.transport, [protocolUdp, protocolUdp]]],
+  ];
+}
+
+/** What asks everybody for one host's address, name or service. */
+function questionsToAll(): (readonly [number, Spans])[][] {
+  return [
+    [
+      [field.network, [networkArp, networkArp]],
+      [field.arpOperation, [operations.request, operations.request]],
+    ],
+    [
+      [field.transport, [protocolIcmpv6, protocolIcmpv6]],
+      [field.icmpType, [typeSolicitation, typeSolicitation]],
+    ],
+    [
+      [field.transport, [protocolUdp, protocolUdp]],
+      [field.dstPort, askedPorts],
+    ],
+  ];
 }
 
 interface AddressKind {

@@ -456,7 +456,7 @@ export function parseDnsName(
     length += 1 + first;
     if (first > maxLabelLength || length > maxNameLength) return fail('bad-name');
     if (at + 1 + first > end) return fail(next < 0 ? 'truncated' : 'bad-pointer');
-    name += (name === '' ? '' : '.') + labelText(bytes.subarray(at + 1, at + 1 + first));
+    name += (name === '' ? '' : '.') + dnsLabelText(bytes.subarray(at + 1, at + 1 + first));
     at += 1 + first;
   }
   return fail(next < 0 ? 'truncated' : 'bad-pointer');
@@ -500,7 +500,8 @@ function isDigit(code: number): boolean {
   return code >= zero && code <= zero + 9;
 }
 
-function labelText(label: Uint8Array): string {
+/** One label of a name as text, from its bytes: with the backslashes a name has. */
+export function dnsLabelText(label: Uint8Array): string {
   const decoded = decodeUtf8(label);
   let text = '';
   for (let i = 0; i < (decoded ?? label).length; i++) {

@@ -91,7 +91,12 @@ export function encodeIpcpOption(option: IpcpOption): RawOption {
   }
 }
 
-function decodeIpcpOption(type: number, data: Uint8Array): IpcpOption | undefined {
+function decodeIpcpOption(type: number, data: Uint8Array): IpcpOption {
+  return decodeKnown(type, data) ?? rawOption(type, data);
+}
+
+/** `undefined` if the type is unknown or has another size. */
+function decodeKnown(type: number, data: Uint8Array): IpcpOption | undefined {
   if (type === ipAddressesType) {
     if (data.length !== 2 * ipv4Length) return undefined;
     const sourceAddress = data.subarray(0, ipv4Length);
@@ -104,6 +109,5 @@ function decodeIpcpOption(type: number, data: Uint8Array): IpcpOption | undefine
     return { kind: 'ip-compression-protocol', protocol, data: data.subarray(2) };
   }
   const kind = type === ipAddressType ? 'ip-address' : serverKinds[type - firstServerType];
-  if (kind === undefined) return rawOption(type, data);
-  return data.length === ipv4Length ? { kind, ipAddress: data } : undefined;
+  return kind !== undefined && data.length === ipv4Length ? { kind, ipAddress: data } : undefined;
 }

@@ -45,7 +45,7 @@ export function encodeIpv6cpOption(option: Ipv6cpOption): RawOption {
   return option.kind === 'raw' ? option : rawOption(interfaceIdentifierType, option.interfaceIdentifier);
 }
 
-function decodeIpv6cpOption(type: number, data: Uint8Array): Ipv6cpOption | undefined {
-  if (type !== interfaceIdentifierType) return rawOption(type, data);
-  return data.length === 8 ? { kind: 'interface-identifier', interfaceIdentifier: data } : undefined;
+function decodeIpv6cpOption(type: number, data: Uint8Array): Ipv6cpOption {
+  if (type !== interfaceIdentifierType || data.length !== 8) return rawOption(type, data);
+  return { kind: 'interface-identifier', interfaceIdentifier: data };
 }

@@ -154,7 +154,12 @@ export function encodeLcpOption(option: LcpOption): RawOption {
   }
 }
 
-function decodeLcpOption(type: number, data: Uint8Array): LcpOption | undefined {
+function decodeLcpOption(type: number, data: Uint8Array): LcpOption {
+  return decodeKnown(type, data) ?? rawOption(type, data);
+}
+
+/** `undefined` if the type is unknown or has another size. */
+function decodeKnown(type: number, data: Uint8Array): LcpOption | undefined {
   switch (type) {
     case optionTypes['maximum-receive-unit']:
       return data.length === 2 ? { kind: 'maximum-receive-unit', value: readUint16(data, 0) } : undefined;
@@ -183,7 +188,7 @@ function decodeLcpOption(type: number, data: Uint8Array): LcpOption | undefined 
         ? { kind: 'callback', operation: data[0], message: data.subarray(1) }
         : undefined;
     default:
-      return rawOption(type, data);
+      return undefined;
   }
 }
 

@@ -5,8 +5,9 @@
  *     4  data        4 + data: end (bytes beyond the length are padding, ignored)
  *
  * The data of a Configure packet is a list of options (RFC 1661 §6): type, length with these two bytes, data. Which
- * types there are is each protocol's own: it hands in a decoder and an encoder. An option it does not know is kept as
- * raw bytes, since it must go back unchanged in a Configure-Reject (RFC 1661 §5.4). At most `controlOptionLimit` options.
+ * types there are is each protocol's own: it hands in a decoder and an encoder. An option it does not know, or whose size
+ * is not its type's, is kept as raw bytes, since it must go back unchanged in a Configure-Reject (RFC 1661 §5.4) or is
+ * named in a Configure-Nak with what would do (§6). At most `controlOptionLimit` options.
  */
 
 import { checkAtMost, readUint16, writeBytes, writeUint8, writeUint16 } from '../core/bytes.js';
@@ -62,8 +63,8 @@ export interface UnknownControlPacket {
   readonly data: Uint8Array;
 }
 
-/** The option of a type, a raw one if the type is unknown; `undefined` if a known type has the wrong size. */
-export type DecodeOption<Option> = (type: number, data: Uint8Array) => Option | undefined;
+/** The option of a type, a raw one if the type is unknown or its size wrong: there is always something to answer to. */
+export type DecodeOption<Option> = (type: number, data: Uint8Array) => Option;
 export type EncodeOption<Option> = (option: Option) => RawOption;
 
 /** Reads the header from `bytes[start, end)`. The data is a view into `bytes`, without padding. */
@@ -178,9 +179,7 @@ function parseOptions<Option>(
     const end = at + data[at + 1];
     if (end < at + 2 || end > data.length) return fail('bad-length');
     if (options.length === controlOptionLimit) return fail('too-many');
-    const option = decode(data[at], data.subarray(at + 2, end));
-    if (option === undefined) return fail('bad-option');
-    options.push(option);
+    options.push(decode(data[at], data.subarray(at + 2, end)));
     at = end;
   }
   return ok(options);

@@ -8,6 +8,9 @@
  * Vendor-Specific tag of an access node (TR-101, PPPoE Intermediate Agent) holds sub-options of its own, each
  * 0 type · 1 length of the value · 2 value, numbered as in RFC 4679 §3.3. Tags keep their order; those not named here,
  * and text that is not UTF-8, are kept as raw bytes. At most `pppoeTagLimit` tags, and as many sub-options in each.
+ *
+ * The access node adds its tag to packets of hosts that know nothing of it, so what is wrong inside the tag never refuses the
+ * packet: a line sub-option of a wrong length is raw, and bytes that are no sub-option are kept as they are.
  */
 
 import {
@@ -45,7 +48,7 @@ export const pppoeCode = {
   padt: 0xa7,
 } as const;
 
-/** Tags in one packet, and sub-options in one tag. More: 'too-many'. */
+/** Tags in one packet (more: 'too-many'), and sub-options in one tag (more: in `rest`). */
 export const pppoeTagLimit = 64;
 /** The DSL Forum (now Broadband Forum) as a vendor: 3561 among IANA's enterprise numbers. */
 const dslForumVendorId = 0x00000de9;
@@ -71,7 +74,12 @@ export type PppoeTag =
   | { readonly kind: 'ppp-max-payload'; readonly value: number }
   | { readonly kind: 'vendor-specific'; readonly vendorId: number; readonly data: Uint8Array }
   /** Vendor-Specific of the DSL Forum. */
-  | { readonly kind: 'dsl-forum'; readonly subOptions: readonly DslForumSubOption[] }
+  | {
+      readonly kind: 'dsl-forum';
+      readonly subOptions: readonly DslForumSubOption[];
+      /** What stands behind the last whole sub-option, if anything does. */
+      readonly rest?: Uint8Array;
+    }
   /** Ends the list; what follows it is not looked at, nor kept. */
   | { readonly kind: 'end-of-list' }
   | { readonly kind: 'raw'; readonly type: number; readonly data: Uint8Array };
@@ -204,7 +212,7 @@ function decodeTag(type: number, data: Uint8Array): Result<PppoeTag, Reason> {
         ? ok({ kind: 'ppp-max-payload', value: readUint16(data, 0) })
         : fail('bad-option');
     case tagTypes['vendor-specific']:
-      return decodeVendorSpecific(data);
+      return ok(decodeVendorSpecific(type, data));
     default:
       return ok({ kind: 'raw', type, data });
   }
@@ -215,34 +223,32 @@ function textTag(kind: TextKind, type: number, data: Uint8Array): PppoeTag {
   return text === undefined ? { kind: 'raw', type, data } : { kind, text };
 }
 
-function decodeVendorSpecific(data: Uint8Array): Result<PppoeTag, Reason> {
-  if (data.length < 4) return fail('bad-option');
+function decodeVendorSpecific(type: number, data: Uint8Array): PppoeTag {
+  if (data.length < 4) return { kind: 'raw', type, data };
   const vendorId = readUint32(data, 0);
-  if (vendorId !== dslForumVendorId) return ok({ kind: 'vendor-specific', vendorId, data: data.subarray(4) });
+  if (vendorId !== dslForumVendorId) return { kind: 'vendor-specific', vendorId, data: data.subarray(4) };
   const subOptions: DslForumSubOption[] = [];
   let at = 4;
-  while (at < data.length) {
-    if (data.length - at < 2) return fail('bad-length');
+  while (data.length - at >= 2 && subOptions.length < pppoeTagLimit) {
     const next = at + 2 + data[at + 1];
-    if (next > data.length) return fail('bad-length');
-    if (subOptions.length === pppoeTagLimit) return fail('too-many');
-    const subOption = decodeSubOption(data[at], data.subarray(at + 2, next));
-    if (subOption === undefined) return fail('bad-option');
-    subOptions.push(subOption);
+    if (next > data.length) break;
+    subOptions.push(decodeSubOption(data[at], data.subarray(at + 2, next)));
     at = next;
   }
-  return ok({ kind: 'dsl-forum', subOptions });
+  return at === data.length
+    ? { kind: 'dsl-forum', subOptions }
+    : { kind: 'dsl-forum', subOptions, rest: data.subarray(at) };
 }
 
-function decodeSubOption(type: number, data: Uint8Array): DslForumSubOption | undefined {
+function decodeSubOption(type: number, data: Uint8Array): DslForumSubOption {
   if (type === agentCircuitIdType || type === agentRemoteIdType) {
     const kind = type === agentCircuitIdType ? 'agent-circuit-id' : 'agent-remote-id';
     const text = decodeUtf8(data);
     if (text !== undefined) return { kind, text };
   }
   const kind = lineKinds[type - firstLineType];
-  if (kind === undefined) return { kind: 'raw', type, data };
-  return data.length === 4 ? { kind, value: readUint32(data, 0) } : undefined;
+  if (kind === undefined || data.length !== 4) return { kind: 'raw', type, data };
+  return { kind, value: readUint32(data, 0) };
 }
 
 function tagType(tag: PppoeTag): number {
@@ -265,6 +271,7 @@ function tagValue(tag: PppoeTag): Uint8Array {
     case 'dsl-forum': {
       const parts: Uint8Array[] = [];
       for (const subOption of tag.subOptions) parts.push(encodeSubOption(subOption));
+      if (tag.rest) parts.push(tag.rest);
       return vendorValue(dslForumVendorId, parts);
     }
     default:

@@ -141,11 +141,24 @@ export function program(): Command {
     .argument('<node>', '<node> or <site>/<node>')
     .argument('<rule>', 'its id')
     .argument('<text>', 'the rule as JSON, @file, or - for standard input')
+    .option(
+      '--dry-run',
+      'publish nothing; say what the rule would have done, from what is recorded of the node',
+    )
+    .option('--capture <file>', 'with --dry-run: from this capture (pcap or pcapng)')
+    .option('--hosts <file>', 'with --capture: the hosts in it (JSON); left out: those declared at the node')
     .addOption(siteOption())
     .addOption(brokerOption())
-    .action(async (nodeName, id, text, { site, broker }) => {
-      const { parseNode, putRule, readRule } = await import('./rule.js');
-      const status = await putRule(broker, parseNode(nodeName, site), id, await readRule(text));
+    .action(async (nodeName, id, text, { site, broker, dryRun, ...words }) => {
+      const { dryRunRule, parseNode, putRule, readRule } = await import('./rule.js');
+      const node = parseNode(nodeName, site);
+      if (dryRun) {
+        for (const line of await dryRunRule(broker, node, id, await readRule(text), words)) await print(line);
+        return;
+      }
+      if (words.capture !== undefined || words.hosts !== undefined)
+        throw new Error('--capture and --hosts: expected with --dry-run');
+      const status = await putRule(broker, node, id, await readRule(text));
       if (status.status !== 'accepted')
         throw new Error(`${status.status}: ${status.reason ?? 'no reason given'}`);
       print(`accepted, revision ${status.revision}`);
@@ -162,6 +175,29 @@ export function program(): Command {
       await removeRule(broker, parseNode(nodeName, site), id);
       print('removed');
     });
+
+  kith
+    .command('proxy')
+    .description('the power proxy, offline')
+    .command('replay')
+    .description(
+      'what it would have made of a capture (pcap or pcapng; - is standard input), frame by frame and in sum',
+    )
+    .argument('<capture>')
+    .requiredOption(
+      '--hosts <file>',
+      'the hosts it stands in for: a JSON list of what is published on host/<id>',
+    )
+    .requiredOption('--rules <file>', 'its rules: a JSON object of what is published on rule/<id>, by id')
+    .option('--write <file>', 'what it would have sent, as pcap')
+    .addOption(
+      new Option('--idle <duration>', 'a host that nobody uses falls asleep after this')
+        .argParser(toDuration)
+        .default(120_000, '2m'),
+    )
+    .option('--seed <n>', 'of the delays of answers', toInteger(0, 2 ** 32), 1)
+    .addOption(jsonOption())
+    .action(async (capture, options) => (await import('./proxy.js')).printReplay(capture, options, print));
 
   const sim = kith
     .command('sim')
@@ -228,6 +264,16 @@ export function program(): Command {
     .option('--out <directory>', 'draw the plots here, as SVG')
     .addOption(new Option('--json', 'one JSON object'))
     .action(async options => (await import('./paper.js')).printKibbutzPaper(options, print));
+  paper
+    .command('proxy')
+    .description(
+      'the power proxy: how long hosts of a home and an office sleep, by what wakes them (some 15 s)',
+    )
+    .option('--runs <n>', 'days of each place', toInteger(1, 1000), 3)
+    .option('--seed <n>', 'of the first day', toInteger(0, 2 ** 32), 1)
+    .option('--out <directory>', 'draw the plots here, as SVG')
+    .addOption(jsonOption())
+    .action(async options => (await import('./paper.js')).printProxyPaper(options, print));
 
   kith
     .command('decode')

@@ -12,6 +12,7 @@ import {
   remarks,
 } from '../scenario/kibbutz/experiments.js';
 import type { Row } from '../scenario/paper.js';
+import { type Outcome, proxyExperiments, remarks as proxyRemarks } from '../scenario/proxy/paper-proxy.js';
 
 export interface PaperWords {
   readonly policy: Policy;
@@ -47,6 +48,58 @@ export async function printKibbutzPaper(
   await print('Where the paper disagrees with itself, or we with it:');
   for (const remark of remarks) await print(`- ${remark}`);
   for (const file of files) await print(`wrote ${file}`);
+}
+
+export interface ProxyPaperWords {
+  readonly runs: number;
+  readonly seed: number;
+  readonly out?: string;
+  readonly json?: boolean;
+}
+
+/** Throws an Error that names `--out` if the plots cannot be written. */
+export async function printProxyPaper(
+  { runs, seed, out, json }: ProxyPaperWords,
+  print: (line: string) => Promise<void> | void,
+): Promise<void> {
+  const { rows, figures, outcomes } = proxyExperiments({ runs, seed });
+  const files = out === undefined ? [] : await (await import('../plot/plot.js')).writeFigures(out, figures);
+  if (json) {
+    await print(JSON.stringify({ rows: rows.map(rowToJson) }));
+    return;
+  }
+  await print(`The power proxy: ${runs} days of a home and of an office, seeds from ${seed}.`);
+  await print('');
+  for (const line of describeOutcomes(outcomes)) await print(line);
+  await print('');
+  for (const line of describeRows(rows.filter(({ id }) => !isOutcome(id, outcomes)))) await print(line);
+  await print('');
+  for (const remark of proxyRemarks) await print(`- ${remark}`);
+  for (const file of files) await print(`wrote ${file}`);
+}
+
+function isOutcome(id: string, outcomes: readonly Outcome[]): boolean {
+  const [place, policy, quantity] = id.split('/');
+  return outcomes.some(
+    outcome => outcome.place === place && outcome.policy === policy && quantity in outcome,
+  );
+}
+
+function describeOutcomes(outcomes: readonly Outcome[]): string[] {
+  const cells = outcomes.map(({ place, policy, asleep, energy, wakes, reached }) => [
+    place,
+    policy,
+    asleep.mean.toFixed(1),
+    `${asleep.least.toFixed(1)}–${asleep.most.toFixed(1)}`,
+    energy.mean.toFixed(1),
+    wakes.mean.toFixed(1),
+    reached?.mean.toFixed(1) ?? '–',
+  ]);
+  const heads = [
+    ['', 'what wakes a host', 'asleep', 'days', 'energy', 'wakes', 'reached'],
+    ['', '', '% idle', '', '% on', 'a day', '%'],
+  ];
+  return align([...heads, ...cells], [false, false, true, true, true, true, true]);
 }
 
 export function rowToJson({ id, paper, ours, unit, note }: Row): object {

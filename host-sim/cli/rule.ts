@@ -1,14 +1,25 @@
 /**
  * `kith rule ls|get|put|rm`: rules by their topics. The broker's retained messages are the truth, so these commands
- * work with any broker and without a coordinator.
+ * work with any broker and without a coordinator; but for `put --dry-run` without a capture, which asks the coordinator what
+ * it has recorded.
  */
 
 import { readFile } from 'node:fs/promises';
 import { digest } from '../../agent/core/bytes.js';
-import { descriptors, type RuleStatus } from '../../agent/message/messages.js';
+import { formatDuration } from '../../agent/core/time.js';
+import { describeProblem } from '../../agent/message/judge.js';
+import { descriptors, type Host, type RuleStatus } from '../../agent/message/messages.js';
+import { validate } from '../../agent/message/schema.js';
 import { filterOf, formatTopic, isId, type NodeId, parseTopic } from '../../agent/message/topic.js';
 import { type RuleRecord, ruleStanding, toJson } from '../coordinator/coordinator.js';
 import { decodeMessage, decodePeoplesPayload } from '../coordinator/payload.js';
+import type {
+  CapturePreview,
+  RecordedEvent,
+  RecordedTelemetry,
+  RecordPreview,
+} from '../coordinator/preview.js';
+import type { DeclaredHost } from '../scenario/proxy/hosts-file.js';
 import { collectRetained, type Hear, visit } from './client.js';
 
 /** How long a node may take to answer a rule; a connected one needs milliseconds. */
@@ -113,6 +124,131 @@ export async function putRule(
     });
     return Promise.race([answered, late]).finally(() => clearTimeout(timer));
   });
+}
+
+/** Where `put --dry-run` looks. */
+export interface DryRunWords {
+  /** A capture; left out: what the coordinator has recorded. */
+  readonly capture?: string;
+  /** A hosts file; left out: the hosts declared at the node, and those its rules name. */
+  readonly hosts?: string;
+}
+
+/**
+ * What the rule would have done, in lines for people; nothing is published. Throws an Error that names the field at fault if
+ * the node would refuse the rule.
+ */
+export async function dryRunRule(
+  url: string,
+  node: NodeId,
+  id: string,
+  payload: Uint8Array,
+  { capture, hosts }: DryRunWords,
+): Promise<string[]> {
+  checkRuleId(id);
+  if (hosts !== undefined && capture === undefined)
+    throw new Error('--hosts: expected with --capture: the record has no frames to hold hosts against');
+  const preview = await import('../coordinator/preview.js');
+  const judged = preview.judgeRule(id, payload);
+  if (!judged.ok) throw new Error(`rejected: ${describeProblem(judged.problem)}`);
+  const records = await listRules(url, node);
+  const where = `${node.site}/${node.node}`;
+  if (capture === undefined) {
+    const { askNode } = await import('./watch.js');
+    const known = await askNode(url, node, 1000);
+    const telemetry = known['telemetry'] as readonly RecordedTelemetry[];
+    const { lastEvent } = known['node'] as { readonly lastEvent?: RecordedEvent };
+    const answer = preview.previewFromRecord({ id, payload, rules: records, telemetry, lastEvent });
+    return describeRecordPreview(`${id} at ${where}`, answer);
+  }
+  const { framesOf, readHosts, describeEnergy } = await import('./proxy.js');
+  const rule = { id, entry: `rule ${id}`, payload };
+  const rules = preview.declaredRules(records);
+  const declared = hosts === undefined ? await listHosts(url, node) : await readHosts(hosts);
+  const all = preview.withHostsOfRules(declared, [...rules, rule]);
+  const answer = await preview.previewFromCapture(framesOf(capture), { rule, rules, hosts: all });
+  return [...describeCapturePreview(`${id} at ${where}`, answer), '', ...describeEnergy(answer.with)];
+}
+
+/** The hosts declared at a node that are as `host` says. */
+async function listHosts(url: string, node: NodeId): Promise<DeclaredHost[]> {
+  const hosts: DeclaredHost[] = [];
+  for (const [text, payload] of await collectRetained(url, filterOf(node, 'host/+'))) {
+    const topic = parseTopic(text);
+    const decoded = decodePeoplesPayload(payload);
+    if (!topic.ok || topic.value.leaf.kind !== 'host' || !decoded.ok) continue;
+    const { name } = topic.value.leaf;
+    if (validate(descriptors.host, decoded.value) !== undefined) continue;
+    hosts.push({ id: name, entry: `host ${name}`, host: decoded.value as Host, payload });
+  }
+  return hosts;
+}
+
+function describeRecordPreview(what: string, preview: RecordPreview): string[] {
+  const { place, of, replaces, timesPerDay, spanMs, frames, unmatched, lastPacket } = preview;
+  const lines = [
+    `dry run of ${what}, from what the coordinator has recorded; nothing was published`,
+    `it would be tried ${place}. of ${of}${replaces ? ', in place of the one of its id' : ''}`,
+    ...describeWarnings(preview),
+  ];
+  if (timesPerDay !== undefined) lines.push(`its timer would fire ${timesPerDay} times a day`);
+  for (const { rule, part } of preview.leavesTo)
+    lines.push(`${rule} comes before it and takes ${part} of its frames`);
+  for (const { rule, part, hits, withinMs } of preview.takesFrom) {
+    const had =
+      hits === undefined || withinMs === undefined
+        ? 'it has not reported hits'
+        : `it had ${hits} in at most ${formatDuration(withinMs)}`;
+    lines.push(`it takes ${part} of the frames of ${rule}: ${had}`);
+  }
+  if (lastPacket) {
+    const { name, rule, packet = 'a frame', match } = lastPacket;
+    const by = rule === undefined ? '' : ` of ${rule}`;
+    const verdict = {
+      yes: 'it matches',
+      no: 'it does not match',
+      'cannot tell': 'whether it matches cannot be told from this',
+    };
+    lines.push(`the last event is ${name}${by}, ${packet}: ${verdict[match]}`);
+  }
+  if (spanMs > 0) {
+    const all = frames === undefined ? '' : `the node heard ${frames} frames, `;
+    lines.push(`in ${formatDuration(spanMs)} of telemetry ${all}${unmatched} that no rule took`);
+  }
+  lines.push('not known: how many frames it would have had, for none are recorded (--capture FILE tells)');
+  return lines;
+}
+
+function describeCapturePreview(what: string, preview: CapturePreview): string[] {
+  const { without, outcomes, takenFrom } = preview;
+  const after = preview.with;
+  const { hits, wakes, warnings } = Object.values(after.rules).at(-1)!;
+  const list = (counts: { readonly [name: string]: number }) =>
+    Object.entries(counts)
+      .map(([name, times]) => `${times} ${name === '' ? 'nobody' : name}`)
+      .join(', ');
+  const lines = [
+    `dry run of ${what}, from a capture of ${after.frames} frames in ${after.durationMs / 1000} s; nothing was published`,
+    ...describeWarnings({ warnings, others: preview.others }),
+    `it decides ${hits} frames${hits === 0 ? '' : `: ${list(outcomes)}`}, and wakes ${wakes} times`,
+  ];
+  if (hits > 0) lines.push(`without it these are decided by: ${list(takenFrom)}`);
+  const change = (name: string, old: number, now: number) => `${name} ${old} → ${now}`;
+  lines.push(
+    [
+      change('wakes', without.wakes.started, after.wakes.started),
+      change('responses', without.responses, after.responses),
+      change('drops', without.drops, after.drops),
+    ].join(', '),
+  );
+  return lines;
+}
+
+function describeWarnings({ warnings, others }: Pick<RecordPreview, 'warnings' | 'others'>): string[] {
+  return [
+    ...warnings.map(({ kind, text }) => `warning: ${kind}: ${text}`),
+    ...others.map(({ rule, warning: { kind, text } }) => `warning of ${rule}: ${kind}: ${text}`),
+  ];
 }
 
 /** Clears the desired rule; resolves when the broker has acknowledged. */

@@ -14,9 +14,11 @@ import { digest } from '../../agent/core/bytes.js';
 import { Counters } from '../../agent/core/counters.js';
 import { describeProblem } from '../../agent/message/judge.js';
 import {
+  type AclStatus,
   type Descriptor,
   descriptors,
   type Event,
+  type HostStatus,
   type Info,
   type Ledger,
   type RuleStatus,
@@ -43,6 +45,9 @@ export interface NodeRecord extends NodeId {
   info?: Info;
   ledger?: Ledger;
   lastEvent?: Event & { readonly name: string };
+  /** By id, as the node reports them. */
+  hosts?: { readonly [id: string]: HostStatus };
+  acls?: { readonly [id: string]: AclStatus };
   heardAt: number;
 }
 
@@ -106,6 +111,8 @@ const counterNames = [
   'bad-rule',
   'bad-request',
   'bad-rule-status',
+  'bad-host-status',
+  'bad-acl-status',
   'bad-telemetry',
   'bad-event',
   'bad-ledger',
@@ -142,6 +149,10 @@ export class Coordinator {
       coordinator.nodes.set(key, value);
       for (const what of ['info', 'ledger', 'lastEvent'] as const)
         if (value[what]) coordinator.hold(`${key}/${what}`, JSON.stringify(value[what]).length);
+      for (const [name, status] of Object.entries(value.hosts ?? {}))
+        coordinator.hold(`${key}/host-status/${name}`, JSON.stringify(status).length);
+      for (const [name, status] of Object.entries(value.acls ?? {}))
+        coordinator.hold(`${key}/acl-status/${name}`, JSON.stringify(status).length);
     }
     for (const { value } of await options.store.all<RuleRecord>('rule')) {
       coordinator.rulesOf(value).set(value.rule, value);
@@ -201,6 +212,32 @@ export class Coordinator {
         return this.ingestRule(id, leaf, publication);
       case 'rule-status':
         return this.ingestRuleStatus(id, leaf, publication);
+      case 'host-status':
+        if (publication.payload.length === 0) return this.forgetStatus(id, leaf, 'hosts');
+        return this.ingestDocument(
+          id,
+          leaf,
+          publication,
+          'bad-host-status',
+          descriptors[leaf.kind],
+          (node, body) => {
+            node.hosts = { ...node.hosts, [leaf.name]: body };
+          },
+        );
+      case 'acl-status':
+        if (publication.payload.length === 0) return this.forgetStatus(id, leaf, 'acls');
+        return this.ingestDocument(
+          id,
+          leaf,
+          publication,
+          'bad-acl-status',
+          descriptors[leaf.kind],
+          (node, body) => {
+            node.acls = { ...node.acls, [leaf.name]: body };
+          },
+        );
+      case 'host':
+      case 'acl':
       case 'request':
       case 'response':
         return; // between people and the node
@@ -313,7 +350,7 @@ export class Coordinator {
     if (
       !node ||
       !this.hold(
-        `${keyOf(id)}/${leaf.kind === 'event' ? 'lastEvent' : leaf.kind}`,
+        `${keyOf(id)}/${leaf.kind === 'event' ? 'lastEvent' : 'name' in leaf ? `${leaf.kind}/${leaf.name}` : leaf.kind}`,
         publication.payload.length,
       )
     )
@@ -322,6 +359,21 @@ export class Coordinator {
     await this.durably(this.options.store.put('node', keyOf(id), node));
     this.mirror(id, leaf, { ...decoded.value, at: iso(node.heardAt) }, leaf.kind !== 'event');
     if (leaf.kind === 'event' && node.lastEvent) this.options.event?.(id, node.lastEvent);
+  }
+
+  /** The node cleared its report of a host or an access list. */
+  private async forgetStatus(
+    id: NodeId,
+    leaf: Leaf & { readonly name: string },
+    key: 'hosts' | 'acls',
+  ): Promise<void> {
+    this.mirror(id, leaf, undefined, true);
+    const node = this.nodes.get(keyOf(id));
+    if (!node?.[key]?.[leaf.name]) return;
+    const { [leaf.name]: _, ...left } = node[key];
+    node[key] = left as Record<string, never>;
+    this.release(`${keyOf(id)}/${leaf.kind}/${leaf.name}`);
+    await this.durably(this.options.store.put('node', keyOf(id), node));
   }
 
   private async ingestTelemetry(
@@ -459,8 +511,12 @@ export class Coordinator {
 
   /** An empty retained `state` takes a node out of the registry; its telemetry stays until retention ends. */
   private async forgetNode(id: NodeId): Promise<void> {
-    if (!this.nodes.delete(keyOf(id))) return;
+    const node = this.nodes.get(keyOf(id));
+    if (!node) return;
+    this.nodes.delete(keyOf(id));
     for (const what of ['info', 'ledger', 'lastEvent']) this.release(`${keyOf(id)}/${what}`);
+    for (const what of Object.keys(node.hosts ?? {})) this.release(`${keyOf(id)}/host-status/${what}`);
+    for (const what of Object.keys(node.acls ?? {})) this.release(`${keyOf(id)}/acl-status/${what}`);
     await this.durably(this.options.store.remove('node', keyOf(id)));
     for (const kind of ['state', 'info', 'ledger'] as const) this.mirror(id, { kind }, undefined, true);
   }

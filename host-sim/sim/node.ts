@@ -230,6 +230,10 @@ export class AgentNode {
       case 'radio':
       case 'path-priority':
         break; // Simulated homes have no cellular link; sim/kibbutz.ts drives the engine itself.
+      case 'redirect':
+      case 'line':
+      case 'line-deliver':
+        break; // Nor programs beside the agent, nor a subscriber's line.
       default:
         unreachable(effect);
     }

@@ -53,7 +53,7 @@ test('a birth says init, subscribes, tells what it is and what it lacks, then re
   const effects = settle(agent, 1000);
   assert.equal(
     effects.filter(effect => effect.kind === 'subscribe').map(effect => effect.filter),
-    ['kith/1/home/gw-1/rule/+', 'kith/1/home/gw-1/request/+'],
+    ['rule', 'host', 'acl', 'request'].map(kind => `kith/1/home/gw-1/${kind}/+`),
   );
   const all = published(effects);
   assert.equal(
@@ -134,7 +134,7 @@ test('a request is answered with its transaction, an unknown verb with what was 
   assert.equal(body(published(settle(agent, 2))[0][1]), {
     transaction: 't1',
     ok: false,
-    error: 'verb: expected report, got dance',
+    error: 'verb: expected report or wake, got dance',
   });
   agent.receive(3, {
     kind: 'message',

@@ -137,15 +137,18 @@ test('a rule that is wrong is refused with the path, what was expected, and what
   const port = (dstPort: unknown) => ({ ...good, trigger: { tcp: { dstPort } } });
   const ports = 'an integer 0..65535, a range such as "1024-65535", or a list of up to 64 of them';
   for (const [value, expected] of [
-    [7, ': expected a map of host, priority, trigger, action, timeout, got 7'],
-    [[good], ': expected a map of host, priority, trigger, action, timeout, got an array of 1'],
+    [7, ': expected a map of host, priority, trigger, action, responder, answer, redirect, timeout, got 7'],
+    [
+      [good],
+      ': expected a map of host, priority, trigger, action, responder, answer, redirect, timeout, got an array of 1',
+    ],
     [
       rest,
-      'trigger: expected a map of any, class, timer, ethernet, arp, ipv4, ipv6, icmp, icmpv6, tcp, udp, dns, mdns, llmnr, nbns, payload, got nothing',
+      'trigger: expected a map of any, asked, registered, class, timer, ethernet, arp, ipv4, ipv6, icmp, icmpv6, tcp, udp, dns, mdns, llmnr, nbns, payload, got nothing',
     ],
     [
       { ...rest, triger: trigger },
-      'triger: expected one of the fields host, priority, trigger, action, timeout, got an unknown field',
+      'triger: expected one of the fields host, priority, trigger, action, responder, answer, redirect, timeout, got an unknown field',
     ],
     [{ ...good, host: undefined }, 'none'],
     [{ ...good, extra: undefined }, 'none'],
@@ -156,11 +159,11 @@ test('a rule that is wrong is refused with the path, what was expected, and what
     ],
     [
       { ...good, action: 'reboot' },
-      'action: expected "drop", "wake" or "respond" ("redirect" is not supported yet), got "reboot"',
+      'action: expected "drop", "wake", "respond" or "redirect", got "reboot"',
     ],
     [
       { ...good, action: { drop: 1 } },
-      'action: expected "drop", "wake" or "respond" ("redirect" is not supported yet), got a map of drop',
+      'action: expected "drop", "wake", "respond" or "redirect", got a map of drop',
     ],
     [
       { ...good, timeout: 30 },
@@ -277,6 +280,11 @@ class Builder {
         wrong('1');
         return shape[1] + random.below(shape[2] - shape[1] + 1);
       case 'size':
+        if (shape[1] === 'bstr') {
+          wrong(new Uint8Array(shape[3] + 1));
+          wrong('x');
+          return new Uint8Array(shape[2] + random.below(shape[3] - shape[2] + 1));
+        }
         wrong('é'.repeat(shape[3] / 2 + 1));
         return 'x'.repeat(shape[2] + random.below(shape[3] - shape[2] + 1));
       case 'regexp': {

@@ -65,13 +65,31 @@ test('ids are 1 to 32 characters of a-z, 0-9 and -, and nothing else can be buil
     assert.throws(() => formatTopic(id, { kind: 'rule', name: bad }), /rule: expected 1 to 32/);
     assert.throws(() => filterOf({ node: bad }, '#'), /node: expected/);
   }
-  assert.equal(agentFilters(id), ['kith/1/home/gw-1/rule/+', 'kith/1/home/gw-1/request/+']);
+  assert.equal(
+    agentFilters(id),
+    ['rule', 'host', 'acl', 'request'].map(kind => `kith/1/home/gw-1/${kind}/+`),
+  );
   assert.is(filterOf({ site: 'home' }, 'state'), 'kith/1/home/+/state');
 });
 
 test('a topic that parses is the one that would be built', () => {
   const random = new Random(3, 'topics');
-  const parts = ['kith', '1', 'home', 'gw-1', 'state', 'rule', 'a', 'status', 'telemetry', '', '+', 'json'];
+  const parts = [
+    'kith',
+    '1',
+    'home',
+    'gw-1',
+    'state',
+    'rule',
+    'host',
+    'acl',
+    'a',
+    'status',
+    'telemetry',
+    '',
+    '+',
+    'json',
+  ];
   let parsed = 0;
   for (let i = 0; i < 50_000; i++) {
     const levels = Array.from({ length: 1 + random.below(5) }, () => parts[random.below(parts.length)]);

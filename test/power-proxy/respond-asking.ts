@@ -18,10 +18,9 @@ import { Membership } from '../../agent/power-proxy/respond/membership.js';
 import { mldMembership } from '../../agent/power-proxy/respond/mld.js';
 import { respondNbns } from '../../agent/power-proxy/respond/nbns.js';
 import { respondNd } from '../../agent/power-proxy/respond/nd.js';
-import type { ServedMore } from '../../agent/power-proxy/respond/served.js';
 import { SsdpSearch } from '../../agent/power-proxy/respond/ssdp.js';
 import { respondTcpKeepalive } from '../../agent/power-proxy/respond/tcp-keepalive.js';
-import type { Question } from '../../agent/power-proxy/responder.js';
+import type { Question, Served } from '../../agent/power-proxy/responder.js';
 import { parseAddress, parseMac } from '../../agent/wire/address.js';
 import { internetChecksum, transportChecksum } from '../../agent/wire/checksum.js';
 import { Headers, networkIpv4, networkIpv6 } from '../../agent/wire/headers.js';
@@ -41,7 +40,7 @@ export const hostGlobal = ip('2001:db8::10');
 export const askerLinkLocal = ip('fe80::20');
 export const askerGlobal = ip('2001:db8::20');
 
-export const plainHost: ServedMore = {
+export const plainHost: Served = {
   mac: hostMac,
   ipv4: [hostAddress],
   ipv6: [hostLinkLocal, hostGlobal],
@@ -86,7 +85,7 @@ export const responders: { readonly [name: string]: () => Answerer } = {
 export function askNow(
   answerer: Answerer,
   frame: Uint8Array,
-  host: ServedMore,
+  host: Served,
   { now = 0, link = proxyLink }: { now?: number; link?: Link } = {},
 ): Asked {
   const headers = new Headers();
@@ -100,7 +99,7 @@ export function askNow(
 export function ask(
   answerer: Answerer,
   frame: Uint8Array,
-  host: ServedMore,
+  host: Served,
   options: { now?: number; link?: Link } = {},
 ): Asked {
   // The frame's memory is the platform's again after the call.
@@ -126,12 +125,12 @@ export const hex = (bytes: unknown) => formatHex(bytes as Uint8Array);
 export type Satisfies = (
   question: { readonly [name: string]: Layer },
   answer: { readonly [name: string]: Layer },
-  host: ServedMore,
+  host: Served,
 ) => boolean;
 
 export interface Subject {
   readonly responder: string;
-  readonly host: ServedMore;
+  readonly host: Served;
   /** Each gets an answer. */
   readonly questions: readonly Uint8Array[];
   readonly satisfies: Satisfies;
@@ -180,9 +179,9 @@ export function checkDamaged({ responder, host, questions, satisfies }: Subject,
 }
 
 /** No responder, for this host or for the asker, on this proxy or another, says anything to an answer. */
-function checkSilence(answer: Uint8Array, host: ServedMore, where: string): void {
+function checkSilence(answer: Uint8Array, host: Served, where: string): void {
   const otherProxy: Link = { name: 'lan', mac: mac('02:00:5e:10:00:02') };
-  const asker: ServedMore = {
+  const asker: Served = {
     ...host,
     mac: askerMac,
     ipv4: [askerAddress],

@@ -10,7 +10,7 @@ import { basename, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { concatBytes, formatHex } from '../../agent/core/bytes.js';
-import type { ServedMore } from '../../agent/power-proxy/respond/served.js';
+import type { Served } from '../../agent/power-proxy/responder.js';
 import { type DnsDataRecord, type DnsQuestion, dnsType } from '../../agent/wire/dns.js';
 import { dissect, type Layer, linkType } from '../../host-sim/capture/dissect.js';
 import { CaptureReader, pcapHeader, pcapRecord } from '../../host-sim/capture/pcap.js';
@@ -22,7 +22,7 @@ import { notifications, satisfies, segment, subjects } from './respond-subjects.
 const sleeperMac = mac('02:00:00:00:00:99');
 
 /** A host that has whatever the frame asks for, and the responder that should answer; `undefined` if nothing is asked. */
-function sleeperFor(layers: readonly Layer[]): { name: string; host: ServedMore } | undefined {
+function sleeperFor(layers: readonly Layer[]): { name: string; host: Served } | undefined {
   // biome-ignore lint/suspicious/noExplicitAny: layers are records of anything
   const found: { [name: string]: any } = Object.fromEntries(layers.map(layer => [layer.name, layer]));
   const { ethernet, arp, icmp, icmpv6, ndp, mld, igmp, mdns, llmnr, nbns, ssdp, ipv4, ipv6, ppp } = found;

@@ -12,7 +12,7 @@ import {
   type Way,
 } from '../../agent/power-proxy/respond/frame.js';
 import { reverseName, sameName } from '../../agent/power-proxy/respond/names.js';
-import type { ServedMore } from '../../agent/power-proxy/respond/served.js';
+import type { Served } from '../../agent/power-proxy/responder.js';
 import { arpLength, emitArp } from '../../agent/wire/arp.js';
 import {
   type Dns,
@@ -458,7 +458,7 @@ export const satisfies: { readonly [responder: string]: Satisfies } = {
   mld: ({ mld: q }: Any, { mld: a, ipv6 }: Any, host) =>
     isReport(q, a, host) && ipv6.hopLimit === 1 && has(host.ipv6, ipv6.srcAddress),
   mdns: (q: Any, a: Any, host) => {
-    const own = (host as ServedMore).records ?? [];
+    const own = (host as Served).records ?? [];
     const legacy = q.udp.srcPort !== 5353;
     const isOwn = (record: DnsDataRecord) =>
       record.kind === 'nsec'
@@ -547,7 +547,7 @@ export const satisfies: { readonly [responder: string]: Satisfies } = {
     a.data === undefined,
 };
 
-function isReport(q: Any, a: Any, host: ServedMore): boolean {
+function isReport(q: Any, a: Any, host: Served): boolean {
   const general = (q.groupAddress as Uint8Array | undefined)?.every(byte => byte === 0);
   const groups = a.records ? a.records.map((record: Any) => record.groupAddress) : [a.groupAddress];
   return (
@@ -571,12 +571,12 @@ function dataOf(record: DnsDataRecord): string {
 
 const group = ip('239.255.255.250');
 const group6 = ip('ff02::1:ff00:10');
-export const groupsHost: ServedMore = {
+export const groupsHost: Served = {
   ...plainHost,
   groups: [ip('224.0.0.1'), mdnsGroup, group, mdnsGroupV6, group6, ip('ff02::1'), ip('ff01::fb')],
 };
 const source = ip('198.51.100.1');
-export const richHost: ServedMore = {
+export const richHost: Served = {
   ...groupsHost,
   records,
   notifications,

@@ -4,7 +4,7 @@ import { formatHex } from '../../agent/core/bytes.js';
 import { arpAnnouncement } from '../../agent/power-proxy/respond/arp.js';
 import { mdnsAnnouncements, mdnsGoodbyes } from '../../agent/power-proxy/respond/mdns.js';
 import { unsolicitedAdvertisement } from '../../agent/power-proxy/respond/nd.js';
-import type { ServedMore } from '../../agent/power-proxy/respond/served.js';
+import type { Served } from '../../agent/power-proxy/responder.js';
 import { type Dns, type DnsDataRecord, dnsType } from '../../agent/wire/dns.js';
 import type { Igmp } from '../../agent/wire/igmp.js';
 import type { Ssdp } from '../../agent/wire/ssdp.js';
@@ -70,7 +70,7 @@ import {
 } from './respond-subjects.js';
 
 /** The verdict of a responder that has heard nothing before. */
-const verdict = (name: string, frame: Uint8Array, host: ServedMore = subjects[name].host) =>
+const verdict = (name: string, frame: Uint8Array, host: Served = subjects[name].host) =>
   ask(responders[name](), frame, host).verdict;
 
 /** Expects one answer of these bytes. Each was compared field by field with the standard's figure, and read with tshark. */

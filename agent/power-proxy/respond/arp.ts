@@ -1,7 +1,8 @@
 /**
  * ARP in a sleeping host's place (RFC 826; probes and announcements as RFC 5227 §1.1, §2.1 name them).
  *
- * A request for one of the host's addresses is answered with the host's MAC, to the sender it names. So is a probe
+ * A request for one of the host's addresses is answered with the host's MAC (or the agent's, `Served.linkAddress`), to the sender
+ * it names. So is a probe
  * (sender 0.0.0.0): the answer is the conflict that keeps the address for the host. An announcement (sender = target) asks
  * nothing. One answer of the request's length a request.
  */
@@ -39,7 +40,7 @@ export function respondArp(question: Question, send: Send): 'answered' | Refusal
   send(
     arpFrame(wayBack(question, senderMac), {
       operation: arpReply,
-      senderMac: host.mac,
+      senderMac: host.linkAddress ?? host.mac,
       senderAddress: targetAddress,
       targetMac: senderMac,
       targetAddress: senderAddress,

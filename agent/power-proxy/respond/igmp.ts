@@ -11,7 +11,7 @@ import { fail, ok, type Result } from '../../core/result.js';
 import { ipv4Length } from '../../wire/address.js';
 import { emitIgmp, type GroupRecord, type Igmp, igmpLength, parseIgmp } from '../../wire/igmp.js';
 import { ipv4MinLength, protocolIgmp } from '../../wire/ipv4.js';
-import type { Question } from '../responder.js';
+import type { Question, Served } from '../responder.js';
 import {
   includes,
   ipv4Frame,
@@ -23,7 +23,6 @@ import {
   wayToGroup,
 } from './frame.js';
 import type { Generation, Heard, MembershipProtocol } from './membership.js';
-import type { ServedMore } from './served.js';
 
 /** RFC 2113 §2.1, value 0. */
 const routerAlert = [0x94, 4, 0, 0];
@@ -59,7 +58,7 @@ function read(question: Question): Result<Heard, Refusal> {
   return ok({ ...igmp, generation: version });
 }
 
-function groupsOf({ groups = [], ipv4 }: ServedMore): Uint8Array[] {
+function groupsOf({ groups = [], ipv4 }: Served): Uint8Array[] {
   if (ipv4.length === 0) return [];
   // RFC 3376 §5: of all systems everybody is a member, and nobody says so.
   const all = new Uint8Array(allSystems);
@@ -68,7 +67,7 @@ function groupsOf({ groups = [], ipv4 }: ServedMore): Uint8Array[] {
 
 function report(
   way: Pick<Way, 'link' | 'tags'>,
-  host: ServedMore,
+  host: Served,
   generation: Generation,
   records: readonly GroupRecord[],
 ): Uint8Array {

@@ -34,7 +34,7 @@ import {
 } from '../../wire/dns.js';
 import { ipv6MinLength } from '../../wire/ipv6.js';
 import { udpLength } from '../../wire/udp.js';
-import type { Question } from '../responder.js';
+import type { Question, Served } from '../responder.js';
 import { type Deferring, Due, type SendDue } from './due.js';
 import {
   type Datagram,
@@ -52,7 +52,6 @@ import {
   wayToGroup,
 } from './frame.js';
 import { sameName } from './names.js';
-import type { ServedMore } from './served.js';
 
 export type MdnsRefusal =
   | Refusal
@@ -101,7 +100,7 @@ interface Answer {
 
 interface Pending extends Answer {
   readonly dueAt: number;
-  readonly host: ServedMore;
+  readonly host: Served;
   readonly vlanId: number;
   readonly asker: Uint8Array;
 }
@@ -136,7 +135,7 @@ export class Mdns implements Deferring {
       this.learnKnown(question, srcAddress, query.answers);
       return 'not-a-question';
     }
-    const host: ServedMore = question.host;
+    const host: Served = question.host;
     const records = host.records ?? [];
     const from = includes(ownAddresses(host, dstAddress), dstAddress)
       ? dstAddress
@@ -261,12 +260,12 @@ export class Mdns implements Deferring {
 }
 
 /** The host's records for everybody, over IPv4 and IPv6 as it has addresses; to be sent twice, 1 s apart (§8.3). */
-export function mdnsAnnouncements(way: Pick<Way, 'link' | 'tags'>, host: ServedMore): Uint8Array[] {
+export function mdnsAnnouncements(way: Pick<Way, 'link' | 'tags'>, host: Served): Uint8Array[] {
   return announcementFrames(way, host, host.records ?? []);
 }
 
 /** The same with a time to live of 0: the records are no more (§10.1). */
-export function mdnsGoodbyes(way: Pick<Way, 'link' | 'tags'>, host: ServedMore): Uint8Array[] {
+export function mdnsGoodbyes(way: Pick<Way, 'link' | 'tags'>, host: Served): Uint8Array[] {
   const records = host.records ?? [];
   return announcementFrames(
     way,
@@ -277,7 +276,7 @@ export function mdnsGoodbyes(way: Pick<Way, 'link' | 'tags'>, host: ServedMore):
 
 function announcementFrames(
   way: Pick<Way, 'link' | 'tags'>,
-  host: ServedMore,
+  host: Served,
   records: readonly DnsDataRecord[],
 ): Uint8Array[] {
   const frames: Uint8Array[] = [];

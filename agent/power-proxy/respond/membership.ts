@@ -13,10 +13,9 @@ import { sameBytes } from '../../core/bytes.js';
 import type { Random } from '../../core/random.js';
 import type { Result } from '../../core/result.js';
 import type { GroupRecord } from '../../wire/igmp.js';
-import type { Question } from '../responder.js';
+import type { Question, Served } from '../responder.js';
 import { type Deferring, Due, type SendDue } from './due.js';
 import { includes, isUnspecified, type Refusal, type Way, wayBack } from './frame.js';
-import type { ServedMore } from './served.js';
 
 export type MembershipRefusal =
   | Refusal
@@ -45,11 +44,11 @@ export type Heard =
 export interface MembershipProtocol {
   read(question: Question): Result<Heard, Refusal>;
   /** Those of the host's groups that are ever reported. */
-  groupsOf(host: ServedMore): readonly Uint8Array[];
+  groupsOf(host: Served): readonly Uint8Array[];
   /** One frame with these records; of generation 1 and 2 there is one record, whose group alone counts. */
   report(
     way: Pick<Way, 'link' | 'tags'>,
-    host: ServedMore,
+    host: Served,
     generation: Generation,
     records: readonly GroupRecord[],
   ): Uint8Array;
@@ -66,7 +65,7 @@ const modeIsExclude = 2;
 
 interface Pending {
   readonly dueAt: number;
-  readonly host: ServedMore;
+  readonly host: Served;
   readonly way: Pick<Way, 'link' | 'tags'>;
   readonly vlanId: number;
   readonly generation: Generation;
@@ -101,7 +100,7 @@ export class Membership implements Deferring {
   respond(question: Question): MembershipRefusal {
     const heard = this.protocol.read(question);
     if (!heard.ok) return heard.reason;
-    const host: ServedMore = question.host;
+    const host: Served = question.host;
     if (heard.value.kind === 'report') {
       this.overhear(question, heard.value.groupAddress);
       return 'not-a-question';

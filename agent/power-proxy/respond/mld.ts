@@ -13,7 +13,7 @@ import type { GroupRecord } from '../../wire/igmp.js';
 import { protocolIcmpv6 } from '../../wire/ipv4.js';
 import { extensionHopByHop, type Ipv6Extension, ipv6MinLength, isIpv6LinkLocal } from '../../wire/ipv6.js';
 import { emitMld, type Mld, mldLength, parseMld } from '../../wire/mld.js';
-import type { Question } from '../responder.js';
+import type { Question, Served } from '../responder.js';
 import {
   allNodes,
   includes,
@@ -26,7 +26,6 @@ import {
   wayToGroup,
 } from './frame.js';
 import type { Generation, Heard, MembershipProtocol } from './membership.js';
-import type { ServedMore } from './served.js';
 
 const typeQuery = 130;
 const typeReport = 131;
@@ -62,7 +61,7 @@ function read(question: Question): Result<Heard, Refusal> {
   return ok({ ...mld, generation: mld.version === 1 ? 2 : 3 });
 }
 
-function groupsOf({ groups = [], ipv6 }: ServedMore): Uint8Array[] {
+function groupsOf({ groups = [], ipv6 }: Served): Uint8Array[] {
   if (!ipv6.some(isIpv6LinkLocal)) return [];
   // RFC 3810 §6: all nodes, and scopes below the link, are never reported.
   const all = allNodes();
@@ -73,7 +72,7 @@ function groupsOf({ groups = [], ipv6 }: ServedMore): Uint8Array[] {
 
 function report(
   way: Pick<Way, 'link' | 'tags'>,
-  host: ServedMore,
+  host: Served,
   generation: Generation,
   records: readonly GroupRecord[],
 ): Uint8Array {

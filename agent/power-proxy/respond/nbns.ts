@@ -19,7 +19,7 @@ import {
   nbnsType,
   parseNbns,
 } from '../../wire/nbns.js';
-import type { Question } from '../responder.js';
+import type { Question, Served } from '../responder.js';
 import {
   defaultTimeToLive,
   includes,
@@ -30,7 +30,6 @@ import {
   wayBack,
 } from './frame.js';
 import { sameName } from './names.js';
-import type { ServedMore } from './served.js';
 
 /** Windows registers a host, its workgroup and a few services: up to about eight names. */
 const nodeNameLimit = 16;
@@ -43,7 +42,7 @@ const broadcastNode = 0;
 /** RFC 1002 §4.2.18: characters of a name. */
 const nameLength = 15;
 
-type OwnName = NonNullable<ServedMore['netbiosNames']>[number];
+type OwnName = NonNullable<Served['netbiosNames']>[number];
 
 export function respondNbns(question: Question, send: Send): 'answered' | Refusal {
   const datagram = readDatagram(question, nbnsPort);
@@ -85,7 +84,7 @@ export function respondNbns(question: Question, send: Send): 'answered' | Refusa
   return 'answered';
 }
 
-function answerTo(query: Nbns, host: ServedMore, toHost: boolean): NbnsRecord | undefined {
+function answerTo(query: Nbns, host: Served, toHost: boolean): NbnsRecord | undefined {
   const { name, type } = query.questions[0];
   const names = ownNames(host);
   // The host's names are in no scope (RFC 1001 §9).
@@ -115,7 +114,7 @@ function answerTo(query: Nbns, host: ServedMore, toHost: boolean): NbnsRecord | 
 }
 
 /** Those that fit the form: NetBIOS knows upper case and one byte a character. */
-function ownNames(host: ServedMore): readonly OwnName[] {
+function ownNames(host: Served): readonly OwnName[] {
   if (host.netbiosNames) return host.netbiosNames;
   const names: OwnName[] = [];
   for (const name of host.names)

@@ -1,7 +1,8 @@
 /**
  * Neighbour Discovery in a sleeping host's place (RFC 4861 §7.2; duplicate address detection RFC 4862 §5.4).
  *
- * A solicitation for one of the host's addresses is answered as the host would: target link-layer address the host's, S
+ * A solicitation for one of the host's addresses is answered as the host would: target link-layer address the host's (or the
+ * agent's, `Served.linkAddress`), S
  * set unless nobody is named to answer to (then all nodes hear it, and duplicate address detection fails, §5.4.4), O set
  * because the MAC is the host's own and not that of a proxy of §7.2.8. R is clear: routers do not sleep. One answer of at
  * most 8 bytes more than a solicitation (§7.2.2's option). Solicitations in fragments are refused (RFC 6980 §5).
@@ -44,8 +45,9 @@ export function respondNd(question: Question, send: Send): 'answered' | Refusal 
   if (!sameBytes(dstAddress, targetAddress) && !isSolicitedNodeOf(dstAddress, targetAddress))
     return 'malformed';
   const back = wayBack(question);
+  const mac = host.linkAddress ?? host.mac;
   if (isIpv6Unspecified(srcAddress)) {
-    send(advertisementFrame(wayToGroup(back, allNodes()), allNodes(), host.mac, targetAddress, false));
+    send(advertisementFrame(wayToGroup(back, allNodes()), allNodes(), mac, targetAddress, false));
     return 'answered';
   }
   let way = back;
@@ -53,7 +55,7 @@ export function respondNd(question: Question, send: Send): 'answered' | Refusal 
     if (option.kind === 'source-link-layer-address') way = { ...back, dstMac: option.linkLayerMac };
   if (isGroupMac(way.dstMac, 0)) return 'bad-source';
   if (sameBytes(way.dstMac, host.mac)) return 'own-frame';
-  send(advertisementFrame(way, srcAddress, host.mac, targetAddress, true));
+  send(advertisementFrame(way, srcAddress, mac, targetAddress, true));
   return 'answered';
 }
 

@@ -23,7 +23,7 @@ import {
   ssdpPort,
 } from '../../wire/ssdp.js';
 import { udpLength } from '../../wire/udp.js';
-import type { Question } from '../responder.js';
+import type { Question, Served } from '../responder.js';
 import { type Deferring, Due, type SendDue, type Waiting } from './due.js';
 import {
   defaultTimeToLive,
@@ -34,7 +34,6 @@ import {
   udpFrame,
   wayBack,
 } from './frame.js';
-import type { ServedMore } from './served.js';
 
 export type SsdpRefusal =
   | Refusal
@@ -80,7 +79,7 @@ export class SsdpSearch implements Deferring {
     const datagram = readDatagram(question, ssdpPort);
     if (!datagram.ok) return datagram.reason;
     const { srcAddress, srcPort, dstAddress, payload } = datagram.value;
-    const host: ServedMore = question.host;
+    const host: Served = question.host;
     const group = parseAddress(ssdpGroups[dstAddress.length === ipv4Length ? 0 : 1]) as Uint8Array;
     if (!sameBytes(dstAddress, group)) return 'not-ours';
     const message = parseSsdp(payload, 0, payload.length);

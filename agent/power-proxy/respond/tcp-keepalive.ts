@@ -15,7 +15,7 @@ import { sameBytes } from '../../core/bytes.js';
 import { networkIpv4 } from '../../wire/headers.js';
 import { protocolTcp } from '../../wire/ipv4.js';
 import { emitTcp, parseTcp, type TcpHeader, type TcpOption, tcpLength } from '../../wire/tcp.js';
-import type { Question } from '../responder.js';
+import type { IdleConnection, Question, Served } from '../responder.js';
 import {
   defaultTimeToLive,
   ipv4Frame,
@@ -27,13 +27,12 @@ import {
   type Send,
   wayBack,
 } from './frame.js';
-import type { IdleConnection, ServedMore } from './served.js';
 
 const flagAck = 0x10;
 
 export function respondTcpKeepalive(question: Question, send: Send): 'answered' | Refusal {
   const { frame, headers } = question;
-  const host: ServedMore = question.host;
+  const host: Served = question.host;
   if (headers.protocol !== protocolTcp || headers.tcpFlags !== flagAck || isGroupMac(frame, 0))
     return 'not-a-question';
   const packet = headers.network === networkIpv4 ? readIpv4(question) : readIpv6(question);

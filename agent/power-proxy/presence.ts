@@ -1,0 +1,330 @@
+/**
+ * Whether a host is awake, as far as the agent can tell:
+ *
+ *     awake           heard within `silenceMs`
+ *     falling-asleep  silent for longer, or it said that it goes: it is probed, 3 times
+ *     asleep          no answer: the proxy speaks for it from now on
+ *     waking          magic packets are on their way (waker.ts)
+ *     gone            not woken `maxFailures` times in a row: the proxy says no more that it is there
+ *
+ * The moment the host speaks it is awake, whatever it was, and the proxy lets go of it. A host that goes to sleep has
+ * frames under way for some seconds: those only put the probes off.
+ *
+ * Addresses: where frames for others do not reach the agent it announces that they are here, and corrects it once the host
+ * is back. Whoever else claims one is told once that it is taken (RFC 5227 §2.4 b); if he insists, it is his.
+ */
+
+import { sameBytes } from '../core/bytes.js';
+import { never } from '../core/time.js';
+import type { JobContext } from '../job.js';
+import type { HostState } from '../message/messages.js';
+import type { Link } from '../port/platform.js';
+import { arpLength, arpRequest, emitArp } from '../wire/arp.js';
+import { etherTypeArp } from '../wire/ethernet.js';
+import { protocolIcmpv6 } from '../wire/ipv4.js';
+import { emitNdp, type NeighborSolicitation, ndpHopLimit, ndpLength } from '../wire/ndp.js';
+import { type Host, type HostTable, tagsOf } from './host-table.js';
+import { arpAnnouncement } from './respond/arp.js';
+import { etherFrame, ipv6Frame } from './respond/frame.js';
+import { unsolicitedAdvertisement } from './respond/nd.js';
+import type { Waker } from './waker.js';
+
+/** A host unheard for this long is probed: longer than the gaps in the chatter of an idle, awake host. */
+export const silenceMs = 30_000;
+/** As many probes, as far apart, as RFC 5227 §1.1 (PROBE_NUM, PROBE_MAX) sends before it takes an address for free. */
+export const probeCount = 3;
+export const probeMs = 1_000;
+/** How long a host that said it goes to sleep may still be heard: a Mac is given as much to finish (IOKit's 30 s at most). */
+const leavingMs = 30_000;
+/** RFC 5227 §1.1, ANNOUNCE_NUM and ANNOUNCE_INTERVAL; RFC 4861 §10, MAX_NEIGHBOR_ADVERTISEMENT. */
+const arpAnnouncements = 2;
+const announcements = 3;
+const announceMs = 2_000;
+/** RFC 5227 §1.1, DEFEND_INTERVAL. */
+const defendMs = 10_000;
+/** Three times 45 s without a sign of life. */
+const maxFailures = 3;
+
+export type PresenceCounter =
+  | 'hosts.asleep'
+  | 'hosts.gone'
+  | 'probes.sent'
+  | 'conflicts.defended'
+  | 'conflicts.lost';
+
+export const presenceCounters: readonly PresenceCounter[] = [
+  'hosts.asleep',
+  'hosts.gone',
+  'probes.sent',
+  'conflicts.defended',
+  'conflicts.lost',
+];
+
+/** What others do when a host's state changes. */
+export interface PresenceCalls {
+  count(name: PresenceCounter | 'wakes.heard' | 'wakes.given-up'): void;
+  /** The proxy speaks for it from now on. */
+  asleep(now: number, host: Host): void;
+  /** The proxy does no more: answers that wait are to be forgotten. */
+  letGo(now: number, host: Host): void;
+}
+
+export class Presence {
+  private readonly context: JobContext;
+  private readonly table: HostTable;
+  private readonly waker: Waker;
+  private readonly calls: PresenceCalls;
+  private earliest = never;
+
+  constructor(context: JobContext, table: HostTable, waker: Waker, calls: PresenceCalls) {
+    this.context = context;
+    this.table = table;
+    this.waker = waker;
+    this.calls = calls;
+  }
+
+  /** The host sent a frame. */
+  heard(now: number, host: Host): void {
+    host.heardAt = now;
+    if (host.state === 'awake') return;
+    if (host.state === 'falling-asleep' && host.isLeaving && now - host.since < leavingMs) {
+      host.probes = 0;
+      this.lookAt(host, now + probeMs);
+      return;
+    }
+    const { state } = host;
+    this.enter(now, host, 'awake');
+    this.lookAt(host, now + silenceMs);
+    host.failures = 0;
+    host.isLeaving = false;
+    if (state === 'falling-asleep') return;
+    if (state === 'waking') this.calls.count('wakes.heard');
+    this.context.event(now, 'awake', { host: host.name });
+    this.giveBack(host);
+    this.calls.letGo(now, host);
+    this.waker.release(host, true);
+  }
+
+  /** It said, or somebody did for it, that it goes to sleep. */
+  leaving(now: number, host: Host): void {
+    if (host.state === 'asleep' || host.state === 'waking') return;
+    host.isLeaving = true;
+    host.failures = 0;
+    host.probes = 0;
+    this.enter(now, host, 'falling-asleep');
+    this.lookAt(host, now + probeMs);
+  }
+
+  /** Its addresses have just become known: whether it is awake is found out. */
+  ask(now: number, host: Host): void {
+    this.fallAsleep(now, host);
+  }
+
+  /** Begins to wake it; false if it was woken too often of late. */
+  wake(now: number, host: Host): boolean {
+    if (!this.waker.wake(now, host)) return false;
+    const { nextAt } = host;
+    this.enter(now, host, 'waking');
+    this.lookAt(host, nextAt);
+    return true;
+  }
+
+  /** Somebody else says that he has the silent host's IPv4 address. */
+  conflict(now: number, host: Host, link: Link, address: Uint8Array): void {
+    if (host.defendedAt < 0 || now - host.defendedAt >= defendMs) {
+      host.defendedAt = now;
+      this.calls.count('conflicts.defended');
+      const mac = host.profile.linkAddress ?? host.mac;
+      this.context.transmit(link.name, arpAnnouncement({ link, tags: tagsOf(host) }, mac, address));
+      return;
+    }
+    this.calls.count('conflicts.lost');
+    this.context.event(now, 'address-conflict', { host: host.name });
+    host.profile.removeAddress(address);
+  }
+
+  poll(now: number): void {
+    if (now < this.earliest) return;
+    this.earliest = never;
+    for (const host of this.table.hosts) {
+      if (host.nextAt <= now) this.look(now, host);
+      this.earliest = Math.min(this.earliest, host.nextAt);
+    }
+  }
+
+  pollAt(): number {
+    return this.earliest;
+  }
+
+  private look(now: number, host: Host): void {
+    host.nextAt = never;
+    switch (host.state) {
+      case 'awake':
+        if (now - host.heardAt < silenceMs) this.lookAt(host, host.heardAt + silenceMs);
+        else this.fallAsleep(now, host);
+        break;
+      case 'falling-asleep':
+        if (host.probes >= probeCount) {
+          this.sleep(now, host);
+          break;
+        }
+        this.probe(host);
+        host.probes++;
+        this.lookAt(host, now + probeMs);
+        break;
+      case 'asleep':
+        this.announce(host);
+        if (host.announcements < announcements) this.lookAt(host, now + announceMs);
+        break;
+      case 'waking':
+        if (now < host.giveUpAt) this.waker.repeat(now, host);
+        else this.giveUp(now, host);
+        break;
+      case 'gone':
+        break;
+    }
+  }
+
+  private fallAsleep(now: number, host: Host): void {
+    const { ipv4, ipv6 } = host.profile;
+    if (ipv4.length + ipv6.length === 0) {
+      this.sleep(now, host);
+      return;
+    }
+    host.probes = 0;
+    this.enter(now, host, 'falling-asleep');
+    this.lookAt(host, now);
+  }
+
+  private sleep(now: number, host: Host): void {
+    this.enter(now, host, 'asleep');
+    host.isLeaving = false;
+    this.calls.count('hosts.asleep');
+    this.context.event(now, 'asleep', { host: host.name });
+    for (const link of this.linksOf(host)) {
+      if (link.hearsOthers !== false) continue;
+      host.profile.linkAddress = link.mac;
+      host.announcements = 0;
+      this.lookAt(host, now);
+    }
+    this.calls.asleep(now, host);
+  }
+
+  private giveUp(now: number, host: Host): void {
+    this.calls.count('wakes.given-up');
+    this.waker.release(host, false);
+    host.failures++;
+    this.context.event(now, 'wake-failed', {
+      host: host.name,
+      text: `heard nothing of it, ${host.failures} in a row`,
+    });
+    if (host.failures < maxFailures) {
+      this.enter(now, host, 'asleep');
+      return;
+    }
+    this.calls.count('hosts.gone');
+    this.enter(now, host, 'gone');
+    this.context.event(now, 'gone', { host: host.name });
+    this.calls.letGo(now, host);
+  }
+
+  private enter(now: number, host: Host, state: HostState): void {
+    host.state = state;
+    host.since = now;
+    host.isChanged = true;
+    host.nextAt = never;
+  }
+
+  private lookAt(host: Host, at: number): void {
+    host.nextAt = at;
+    this.earliest = Math.min(this.earliest, at);
+  }
+
+  /** Asks the host itself, and nobody else, for an address it has. */
+  private probe(host: Host): void {
+    const { ipv4, ipv6 } = host.profile;
+    for (const link of this.linksOf(host)) {
+      const way = { link, tags: tagsOf(host), dstMac: host.mac };
+      if (ipv4.length > 0) {
+        this.calls.count('probes.sent');
+        const arp = {
+          operation: arpRequest,
+          senderMac: link.mac,
+          senderAddress: new Uint8Array(4),
+          targetMac: new Uint8Array(6),
+          targetAddress: ipv4[ipv4.length - 1],
+        };
+        this.context.transmit(
+          link.name,
+          etherFrame(way, etherTypeArp, arpLength, (out, at) => emitArp(arp, out, at)),
+        );
+      } else if (ipv6.length > 0) {
+        this.calls.count('probes.sent');
+        const targetAddress = ipv6[ipv6.length - 1];
+        const solicitation: NeighborSolicitation = {
+          kind: 'neighbor-solicitation',
+          targetAddress,
+          options: [],
+        };
+        const parts = {
+          srcAddress: new Uint8Array(16),
+          dstAddress: solicitedNode(targetAddress),
+          protocol: protocolIcmpv6,
+          hopLimit: ndpHopLimit,
+        };
+        this.context.transmit(
+          link.name,
+          ipv6Frame(way, parts, ndpLength(solicitation), (out, at) => emitNdp(solicitation, parts, out, at)),
+        );
+      }
+    }
+  }
+
+  /** Its addresses are at the agent's MAC. */
+  private announce(host: Host): void {
+    const { profile } = host;
+    const { linkAddress } = profile;
+    host.announcements++;
+    if (!linkAddress) return;
+    for (const link of this.linksOf(host)) {
+      if (!sameBytes(link.mac, linkAddress)) continue;
+      const way = { link, tags: tagsOf(host) };
+      if (host.announcements <= arpAnnouncements)
+        for (const address of profile.ipv4)
+          this.context.transmit(link.name, arpAnnouncement(way, linkAddress, address));
+      for (const address of profile.ipv6)
+        this.context.transmit(link.name, unsolicitedAdvertisement(way, linkAddress, address));
+    }
+  }
+
+  /** Its addresses are at its own MAC again, for not every host says so when it wakes. */
+  private giveBack(host: Host): void {
+    const { profile } = host;
+    if (!profile.linkAddress) return;
+    delete profile.linkAddress;
+    for (const link of this.linksOf(host)) {
+      const way = { link, tags: tagsOf(host) };
+      for (const address of profile.ipv4)
+        this.context.transmit(link.name, arpAnnouncement(way, host.mac, address));
+      for (const address of profile.ipv6)
+        this.context.transmit(link.name, unsolicitedAdvertisement(way, host.mac, address));
+    }
+  }
+
+  /** The link it was heard by, or all of them. */
+  private linksOf(host: Host): readonly Link[] {
+    const { links } = this.context;
+    return host.link === '' ? links : links.filter(({ name }) => name === host.link);
+  }
+}
+
+/** ff02::1:ff and the last three bytes of the address (RFC 4291 §2.7.1). */
+function solicitedNode(address: Uint8Array): Uint8Array {
+  const group = new Uint8Array(16);
+  group[0] = 0xff;
+  group[1] = 2;
+  group[11] = 1;
+  group[12] = 0xff;
+  group.set(address.subarray(13), 13);
+  return group;
+}
