@@ -22,6 +22,12 @@ export const askedPorts = spansOf([nbnsPort, nbnsPort, mdnsPort, mdnsPort, llmnr
 
 export class Asked {
   private readonly questions = new Questions();
+  private isRead = false;
+
+  /** Another frame is to be asked about: its questions are read once, for however many hosts. */
+  begin(): void {
+    this.isRead = false;
+  }
 
   /** Allocates only the first time after the host's names have changed (`host.nameTests`). */
   asksFor(frame: Uint8Array, headers: Headers, host: Host): boolean {
@@ -35,7 +41,8 @@ export class Asked {
     if (dstPort < 0 || !has(askedPorts, dstPort)) return false;
     host.nameTests = host.nameTests ?? nameTestsOf(host);
     if (host.nameTests.length === 0) return false;
-    this.questions.read(frame, headers);
+    if (!this.isRead) this.questions.read(frame, headers);
+    this.isRead = true;
     return this.questions.match(frame, { names: host.nameTests, types: [] });
   }
 }

@@ -6,7 +6,7 @@
  * live). Bounds: limits.hosts declarations.
  */
 
-import { digest, encodeUtf8, parseHex } from '../core/bytes.js';
+import { digest, encodeUtf8, parseHex, sameBytes } from '../core/bytes.js';
 import { ok } from '../core/result.js';
 import type { JobContext } from '../job.js';
 import { type Judged, judge, refuse } from '../message/judge.js';
@@ -60,7 +60,7 @@ export interface DeclarationCalls {
   count(name: DeclarationCounter): void;
   /** Takes it in force; `undefined` if there is no room for the host. `isNew`: not a copy of what is in force already. */
   declare(now: number, id: string, declaration: Declaration, isNew: boolean): Host | undefined;
-  withdraw(now: number, host: Host): void;
+  withdraw(now: number, host: Host, declaration: Declaration): void;
 }
 
 export class Declarations {
@@ -80,7 +80,7 @@ export class Declarations {
       const id = key.slice(keyPrefix.length);
       const payload = this.context.saved[key];
       const compiled = this.compile(payload);
-      if (compiled.ok) this.take(now, id, payload, compiled.value);
+      if (compiled.ok) this.take(now, id, payload, compiled.value, true);
       else {
         this.calls.count('hosts.unreadable');
         this.context.log('warn', `saved host ${id} is left aside: ${compiled.reason}`);
@@ -88,17 +88,23 @@ export class Declarations {
     }
   }
 
-  put(now: number, id: string, payload: Uint8Array): void {
+  /** `retained`: a copy that the broker kept says nothing new; the same published again does, such as its state. */
+  put(now: number, id: string, payload: Uint8Array, retained: boolean): void {
     if (payload.length === 0) {
       this.remove(now, id);
       return;
     }
     const compiled = this.compile(payload);
     if (!compiled.ok) this.reject(id, payload, compiled.problem);
-    else if (this.take(now, id, payload, compiled.value)) {
+    else if (this.take(now, id, payload, compiled.value, retained)) {
       this.calls.count('hosts.declared');
       this.context.save(keyPrefix + id, new Uint8Array(payload));
     }
+  }
+
+  /** What is declared of the host. */
+  inForce(host: Host): Declaration | undefined {
+    return this.entries.find(entry => entry.host === host)?.declaration;
   }
 
   /** All are to be reported. */
@@ -121,10 +127,19 @@ export class Declarations {
 
   private compile(payload: Uint8Array): Judged<Declaration> {
     const judged = judge(descriptors.host, payload, this.context.limits);
-    return judged.ok ? compileDeclaration(judged.value) : judged;
+    const compiled = judged.ok ? compileDeclaration(judged.value) : judged;
+    if (compiled.ok && this.context.links.some(({ mac }) => sameBytes(mac, compiled.value.mac)))
+      return refuse({ field: 'mac', expected: 'the MAC address of a host', got: 'that of this node' });
+    return compiled;
   }
 
-  private take(now: number, id: string, payload: Uint8Array, declaration: Declaration): boolean {
+  private take(
+    now: number,
+    id: string,
+    payload: Uint8Array,
+    declaration: Declaration,
+    retained: boolean,
+  ): boolean {
     const payloadDigest = digest(payload);
     const before = this.find(id);
     const twin = this.entries.find(
@@ -138,14 +153,15 @@ export class Declarations {
       });
       return false;
     }
-    const isNew = before?.digest !== payloadDigest;
+    const isNew = !retained || before?.digest !== payloadDigest;
     const host = this.calls.declare(now, id, declaration, isNew);
     if (!host) {
       const most = this.context.limits.hosts;
       this.reject(id, payload, { field: '', expected: `at most ${most} hosts`, got: `${most + 1}` });
       return false;
     }
-    if (before?.host && before.host !== host) this.calls.withdraw(now, before.host);
+    if (before?.host && before.declaration && before.host !== host)
+      this.calls.withdraw(now, before.host, before.declaration);
     const entry = before ?? this.enter(id);
     entry.digest = payloadDigest;
     entry.problem = undefined;
@@ -177,11 +193,12 @@ export class Declarations {
     const entry = this.find(id);
     if (entry) {
       this.entries.splice(this.entries.indexOf(entry), 1);
-      if (entry.host) {
-        this.calls.count('hosts.withdrawn');
-        this.context.save(keyPrefix + id, undefined);
-        this.calls.withdraw(now, entry.host);
-      }
+    }
+    // Also what was saved by another firmware, and could not be read: it must not come back.
+    if (entry?.host || this.context.saved[keyPrefix + id]) this.context.save(keyPrefix + id, undefined);
+    if (entry?.host && entry.declaration) {
+      this.calls.count('hosts.withdrawn');
+      this.calls.withdraw(now, entry.host, entry.declaration);
     }
     if (this.context.canPublish()) this.context.publish({ kind: 'host-status', name: id }, undefined, true);
   }
@@ -286,6 +303,19 @@ export function compileDeclaration(message: Message): Judged<Declaration> {
     vlanId: message.vlanId ?? -1,
     state: message.state,
   });
+}
+
+/** Takes away what the declaration told of the host; it may be learnt again. */
+export function undeclare(host: Host, { ipv4, ipv6, names, groups, records }: Declaration): void {
+  const { profile } = host;
+  for (const address of [...ipv4, ...ipv6]) profile.removeAddress(address);
+  for (const group of groups) profile.removeGroup(group);
+  profile.names = profile.names.filter(name => names.indexOf(name) < 0);
+  profile.removeRecords(record => records.indexOf(record) >= 0);
+  profile.changed();
+  host.nameTests = undefined;
+  host.ports = [];
+  host.password = new Uint8Array(0);
 }
 
 function recordsOf(

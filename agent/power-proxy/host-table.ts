@@ -44,6 +44,8 @@ export interface Host {
   declaredAs: string;
   /** The end of its registration; −1: there is none. */
   registeredUntil: number;
+  /** What is known of it is saved (saved-sleeper.ts). */
+  isSaved: boolean;
 
   /** When presence or waker next look at it. */
   nextAt: number;
@@ -73,9 +75,12 @@ export class HostTable {
   private readonly capacity: number;
   /** Places in `hosts` + 1, 0: free. At most half is taken. */
   private readonly slots: Int32Array;
+  /** Told of each host that is known no more: whatever else is kept for it must go. */
+  private readonly forgotten: (host: Host) => void;
 
-  constructor(capacity: number) {
+  constructor(capacity: number, forgotten: (host: Host) => void) {
     this.capacity = capacity;
+    this.forgotten = forgotten;
     let size = 4;
     while (size < 2 * capacity) size *= 2;
     this.slots = new Int32Array(size);
@@ -129,6 +134,7 @@ export class HostTable {
       isNamed: false,
       declaredAs: '',
       registeredUntil: -1,
+      isSaved: false,
       nextAt: never,
       probes: 0,
       isLeaving: false,
@@ -151,7 +157,7 @@ export class HostTable {
   /** Forgets the hosts that nobody names, declares or registers any more. */
   sweep(): void {
     const before = this.hosts.length;
-    for (let i = before - 1; i >= 0; i--) if (!isWanted(this.hosts[i])) this.hosts.splice(i, 1);
+    for (let i = before - 1; i >= 0; i--) if (!isWanted(this.hosts[i])) this.take(i);
     if (this.hosts.length !== before) this.enterAll();
   }
 
@@ -163,9 +169,14 @@ export class HostTable {
       if (oldest < 0 || host.heardAt < this.hosts[oldest].heardAt) oldest = i;
     }
     if (oldest < 0) return false;
-    this.hosts.splice(oldest, 1);
+    this.take(oldest);
     this.enterAll();
     return true;
+  }
+
+  private take(index: number): void {
+    const [host] = this.hosts.splice(index, 1);
+    this.forgotten(host);
   }
 
   private enterAll(): void {

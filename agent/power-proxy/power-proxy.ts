@@ -10,6 +10,7 @@
  * more often than throttle.ts allows. A frame that is dropped costs no allocation.
  */
 
+import { writeUint16 } from '../core/bytes.js';
 import { Counters } from '../core/counters.js';
 import { Random } from '../core/random.js';
 import { never } from '../core/time.js';
@@ -17,26 +18,30 @@ import type { Job, JobContext, JobFactory } from '../job.js';
 import type { Request } from '../message/messages.js';
 import type { Link } from '../port/platform.js';
 import { formatAddress, parseMac } from '../wire/address.js';
+import { internetChecksum } from '../wire/checksum.js';
+import { dhcpClientPort } from '../wire/dhcp.js';
+import { mdnsPort } from '../wire/dns.js';
 import { type Headers, networkArp, networkIpv4, networkIpv6 } from '../wire/headers.js';
 import { protocolTcp, protocolUdp } from '../wire/ipv4.js';
 import { tcpFlagNames } from '../wire/tcp.js';
+import { udpLength } from '../wire/udp.js';
 import { type Answer, type AnswerState, answerOf } from './answer.js';
 import { Answering, responderOf } from './answering.js';
 import { Asked } from './asked.js';
-import { type DeclarationCounter, Declarations, declarationCounters } from './declaration.js';
+import { type DeclarationCounter, Declarations, declarationCounters, undeclare } from './declaration.js';
 import { type Host, HostTable, isSilent } from './host-table.js';
 import { learnFrom, learnTo } from './learn.js';
 import { Presence, type PresenceCounter, presenceCounters } from './presence.js';
 import { keepDhcp } from './respond/dhcp-renewal.js';
 import { keepDhcpv6 } from './respond/dhcpv6-renewal.js';
 import type { SendDue } from './respond/due.js';
-import { readDatagram, udpFrame, wayBack } from './respond/frame.js';
+import { defaultTimeToLive, readDatagram, udpFrame, wayBack } from './respond/frame.js';
 import { keepNatMapping } from './respond/nat-keepalive.js';
 import type { Keeper, Question } from './responder.js';
 import type { ResponderName } from './rule.js';
 import { type ActiveRule, type RuleCounter, RuleTable } from './rule-table.js';
 import { decodeSleeper, encodeSleeper, isRegistered, sleeperMac, sleeperPrefix } from './saved-sleeper.js';
-import { type Registration, SleepProxy } from './sleep-proxy.js';
+import { type Registration, SleepProxy, sleepProxyOutcomes } from './sleep-proxy.js';
 import { Throttle } from './throttle.js';
 import { Waker, type WakerCounter, wakerCounters } from './waker.js';
 
@@ -99,6 +104,7 @@ const counterNames = [
   'frames.limited',
   'frames.redirected',
   'redirects.limited',
+  'redirects.no-hops',
   'timers.fired',
   'keepers.sent',
   'keepers.idle',
@@ -109,6 +115,9 @@ const counterNames = [
   ...declarationCounters,
 ] as const;
 type CounterName = (typeof counterNames)[number];
+/** What came of frames to the sleep proxy, as a counter; of a question left alone for want of tokens, `limited`. */
+const sleepProxyPrefix = 'sleep-proxy.';
+const sleepProxyCounters = [...sleepProxyOutcomes, 'limited'].map(outcome => sleepProxyPrefix + outcome);
 
 /** A frame over MQTT pushes an event of somebody else's out of the queue (limits.waitingEvents): a few a second at most. */
 const redirectBurst = 8;
@@ -122,7 +131,7 @@ export function powerProxyWith(options: PowerProxyOptions): JobFactory {
 
 export class PowerProxy implements Job {
   readonly name = 'power-proxy';
-  readonly counters = new Counters<CounterName>(counterNames);
+  readonly counters: Counters<CounterName>;
   /** Of the last frame. */
   readonly verdict: Verdict = { kind: 'unmatched', rule: '', reason: '' };
   readonly hosts: HostTable;
@@ -149,21 +158,33 @@ export class PowerProxy implements Job {
   private readonly asked = new Asked();
   private readonly applies: (active: ActiveRule) => boolean;
   private readonly transmit: SendDue;
+  /** As `transmit`, of the sleep proxy's answers. */
+  private readonly reply: SendDue;
+  private hasReplied = false;
+  /** A host may be wanted no more. */
+  private isSweepDue = false;
+  private isRestored = false;
 
   constructor(now: number, context: JobContext, options: PowerProxyOptions) {
     const count = (name: WakerCounter | PresenceCounter | DeclarationCounter, by = 1) =>
       this.counters.add(name, by);
     this.context = context;
+    this.counters = new Counters<CounterName>(
+      options.sleepProxy ? [...counterNames, ...(sleepProxyCounters as CounterName[])] : counterNames,
+    );
     this.redirectedAt = now;
     this.table = new RuleTable(now, context, this.counters as Counters<RuleCounter>);
-    this.hosts = new HostTable(context.limits.hosts);
+    this.hosts = new HostTable(context.limits.hosts, host => this.forget(host));
     this.waker = new Waker(context, options.limitWakes ?? true, count);
     this.presence = new Presence(context, this.hosts, this.waker, {
       count,
-      asleep: (at, host) => this.saveSleeper(at, host),
+      asleep: (at, host) => {
+        // What was saved before the restart says more, and is yet to be read.
+        if (this.isRestored) this.saveSleeper(at, host);
+      },
       letGo: (_, host) => {
         this.answering.forget(host.mac);
-        this.context.save(sleeperPrefix + host.name, undefined);
+        this.dropSleeper(host);
         this.endRegistration(host);
       },
     });
@@ -172,25 +193,31 @@ export class PowerProxy implements Job {
       declare: (at, id, declaration, isNew) => {
         const host = this.hosts.know(at, declaration.mac, 'gone');
         if (!host) return undefined;
+        host.declaredAs = id;
+        if (!isNew) return host;
         const { profile } = host;
         host.nameTests = undefined;
-        host.declaredAs = id;
         host.password = declaration.password;
-        host.ports = declaration.ports;
+        // What the host registered itself stands, unless it is told better.
+        if (host.registeredUntil < 0 || declaration.ports.length > 0) host.ports = declaration.ports;
         if (declaration.vlanId >= 0) host.vlanId = declaration.vlanId;
         if (declaration.ipv4.length > 0) profile.ipv4 = [...declaration.ipv4];
         if (declaration.ipv6.length > 0) profile.ipv6 = [...declaration.ipv6];
         if (declaration.names.length > 0) profile.names = [...declaration.names];
         if (declaration.groups.length > 0) profile.groups = [...declaration.groups];
         if (declaration.records.length > 0) profile.records = [...declaration.records];
-        if (!isNew) return host;
+        profile.changed();
         if (declaration.state === 'awake') this.presence.heard(at, host);
         else if (declaration.state === 'asleep') this.presence.leaving(at, host);
         else if (host.heardAt < 0) this.presence.ask(at, host);
+        if (!isSilent(host)) return host;
+        this.presence.standIn(at, host);
+        if (this.isRestored) this.saveSleeper(at, host);
         return host;
       },
-      withdraw: (at, host) => {
+      withdraw: (at, host, declaration) => {
         host.declaredAs = '';
+        if (host.registeredUntil < 0) undeclare(host, declaration);
         this.knowHosts(at);
       },
     });
@@ -206,6 +233,10 @@ export class PowerProxy implements Job {
     };
     this.applies = active => this.isFor(active);
     this.transmit = (link, frame) => this.context.transmit(link, frame);
+    this.reply = (link, frame) => {
+      this.hasReplied = true;
+      this.context.transmit(link, frame);
+    };
     const { sleepProxy } = options;
     if (sleepProxy)
       this.sleepProxy = new SleepProxy(
@@ -224,6 +255,7 @@ export class PowerProxy implements Job {
     this.knowHosts(now);
     this.declarations.restore(now);
     this.restoreSleepers(now);
+    this.isRestored = true;
     this.sleepProxy?.start(now);
   }
 
@@ -236,8 +268,13 @@ export class PowerProxy implements Job {
     return { count: this.table.matcher.order.length, digest: this.table.digest };
   }
 
-  host(now: number, id: string, payload: Uint8Array): void {
-    this.declarations.put(now, id, payload);
+  host(now: number, id: string, payload: Uint8Array, retained: boolean): void {
+    this.declarations.put(now, id, payload, retained);
+  }
+
+  /** The sleep proxy says goodbye. */
+  shutdown(): void {
+    this.sleepProxy?.stop(this.transmit);
   }
 
   /** `wake`: the host named is woken, whatever the rules say. */
@@ -247,7 +284,8 @@ export class PowerProxy implements Job {
     const host = this.hosts.find(parseMac(request.host) as Uint8Array, 0);
     if (!host) return { error: `host: expected one this node stands in for, got ${request.host}` };
     this.counters.add('wakes.requested');
-    if (host.state === 'waking') return 'done';
+    if (host.state === 'awake') this.counters.add('wakes.unneeded');
+    if (host.state === 'waking' || host.state === 'awake') return 'done';
     if (!this.presence.wake(now, host)) return { error: `host: ${host.name} was woken too often of late` };
     this.context.event(now, 'wake', { host: host.name, text: 'requested' });
     return 'done';
@@ -264,27 +302,28 @@ export class PowerProxy implements Job {
     verdict.rule = '';
     verdict.reason = '';
     const sender = hosts.find(frame, 6);
+    if (headers.network === networkArp) this.findConflict(now, link, frame, headers, sender);
     if (sender) {
       this.learn(now, link, frame, headers, sender);
       verdict.kind = 'host-speaks';
-    } else if (headers.network === networkArp) this.findConflict(now, link, frame, headers);
-    if (this.sleepProxy) {
-      const outcome = this.sleepProxy.receive(now, link, frame, headers, this.transmit);
-      if (outcome === 'registered' || outcome === 'renewed') return;
-      if (outcome !== 'not-ours' && verdict.kind === 'unmatched') {
-        verdict.kind = outcome === 'answered' ? 'answered' : verdict.kind;
-        verdict.reason = outcome;
+    }
+    const isServed =
+      this.sleepProxy !== undefined &&
+      headers.dstPort === mdnsPort &&
+      this.hearMacs(now, link, frame, headers, this.sleepProxy);
+    if (!isServed) {
+      this.frameHeaders = headers;
+      this.frameBytes = frame;
+      this.asked.begin();
+      if ((frame[0] & 1) === 1) this.decideAll(now, link, frame, headers);
+      else {
+        const host = hosts.find(frame, 0);
+        if (host) this.decideFor(now, link, frame, headers, host);
+        else if (this.isTaken(frame, headers)) this.decideTaken(now, link, frame, headers);
       }
+      if (verdict.kind === 'unmatched') this.counters.add('frames.unmatched');
     }
-    this.frameHeaders = headers;
-    this.frameBytes = frame;
-    if ((frame[0] & 1) === 1) this.decideAll(now, link, frame, headers);
-    else {
-      const host = hosts.find(frame, 0);
-      if (host) this.decideFor(now, link, frame, headers, host);
-      else if (this.isTaken(frame, headers)) this.decideTaken(now, link, frame, headers);
-    }
-    if (verdict.kind === 'unmatched') this.counters.add('frames.unmatched');
+    this.sweep();
   }
 
   poll(now: number): void {
@@ -293,7 +332,10 @@ export class PowerProxy implements Job {
     this.sleepProxy?.poll(now, this.transmit);
     if (now >= this.registeredUntil) this.expireRegistrations(now);
     for (const active of this.table.takeDue(now)) this.fire(now, active);
+    const { length } = this.table.matcher.order;
     this.table.poll(now);
+    if (this.table.matcher.order.length !== length) this.knowHosts(now);
+    this.sweep();
     this.declarations.report(now);
   }
 
@@ -316,14 +358,53 @@ export class PowerProxy implements Job {
     learnFrom(now, frame, headers, host.profile);
   }
 
-  /** RFC 5227 §2.4: somebody sends ARP from an address that a silent host has. */
-  private findConflict(now: number, name: string, frame: Uint8Array, headers: Headers): void {
+  /**
+   * What Macs say to the sleep proxy, and questions for its own names, as often as any source is answered. True: it was an
+   * update, and of no concern to anybody else.
+   */
+  private hearMacs(
+    now: number,
+    link: string,
+    frame: Uint8Array,
+    headers: Headers,
+    sleepProxy: SleepProxy,
+  ): boolean {
+    // The response flag and the operation (RFC 1035 §4.1.1).
+    const flags = frame[headers.l4Offset + udpLength + 2];
+    if ((flags & 0x80) === 0 && !this.throttle.allows(now, frame)) {
+      this.counters.add('sleep-proxy.limited' as CounterName);
+      this.decide('limited', '', 'too many questions of this source');
+      return false;
+    }
+    this.hasReplied = false;
+    const outcome = sleepProxy.receive(now, link, frame, headers, this.reply);
+    if (outcome === 'not-ours') return false;
+    this.counters.add((sleepProxyPrefix + outcome) as CounterName);
+    if (this.hasReplied || outcome === 'scheduled') this.throttle.take(frame);
+    const isUpdate = this.hasReplied && (flags & 0x78) === 0x28;
+    if (isUpdate) this.decide('registration', '', outcome);
+    else if (outcome === 'answered' || outcome === 'scheduled') this.decide(outcome, '', '');
+    else if (this.verdict.kind === 'unmatched') this.verdict.reason = outcome;
+    return isUpdate;
+  }
+
+  /** RFC 5227 §2.4: somebody else sends ARP from an address that a silent host has. */
+  private findConflict(
+    now: number,
+    name: string,
+    frame: Uint8Array,
+    headers: Headers,
+    sender: Host | undefined,
+  ): void {
     const at = headers.l3Offset + 14;
     if (frame[at] === 0 && frame[at + 1] === 0 && frame[at + 2] === 0 && frame[at + 3] === 0) return;
-    const host = this.hosts.owner(frame, at, 4);
     const link = this.linkOf(name);
-    if (!host || !isSilent(host) || !link || isAt(frame, 6, link.mac)) return;
-    this.presence.conflict(now, host, link, frame.slice(at, at + 4));
+    if (!link || isAt(frame, 6, link.mac)) return;
+    for (const host of this.hosts.hosts) {
+      if (host === sender || !isSilent(host) || !host.profile.hasAddress(frame, at, 4)) continue;
+      // Another proxy that stands in for it says the same as the host.
+      if (!isAt(frame, at - 6, host.mac)) this.presence.conflict(now, host, link, frame.slice(at, at + 4));
+    }
   }
 
   /** Whether it goes to the agent's MAC, and may be for a host whose addresses are said to be here. */
@@ -346,7 +427,7 @@ export class PowerProxy implements Job {
 
   private decideFor(now: number, link: string, frame: Uint8Array, headers: Headers, host: Host): void {
     learnTo(now, frame, headers, host.profile);
-    if (!isSilent(host)) return;
+    if (!isSilent(host) || isElsewhere(host, link, headers)) return;
     this.frameTo = host;
     const active = this.table.matcher.match(frame, headers, this.applies);
     this.frameTo = undefined;
@@ -361,9 +442,10 @@ export class PowerProxy implements Job {
   /** A group's frame: each silent host's first rule decides for it. */
   private decideAll(now: number, link: string, frame: Uint8Array, headers: Headers): void {
     const { hosts } = this.hosts;
+    if (headers.dstPort === dhcpClientPort) this.learnBroadcastLease(now, frame, headers);
     let undecided = 0;
     for (const host of hosts) {
-      host.isDecided = !isSilent(host) || isAt(frame, 6, host.mac);
+      host.isDecided = !isSilent(host) || isAt(frame, 6, host.mac) || isElsewhere(host, link, headers);
       if (host.isDecided) continue;
       undecided++;
       if (this.answering.pollAt() < never)
@@ -385,6 +467,13 @@ export class PowerProxy implements Job {
       if (!host.isDecided && host.registeredUntil >= 0) this.serve(now, link, frame, headers, host);
   }
 
+  /** A server answers a client that has no address yet, or tells it no, by broadcast (RFC 2131 §4.1). */
+  private learnBroadcastLease(now: number, frame: Uint8Array, headers: Headers): void {
+    const at = headers.l4Offset + udpLength + clientMacOffset;
+    const host = at + 6 <= frame.length ? this.hosts.find(frame, at) : undefined;
+    if (host) learnTo(now, frame, headers, host.profile);
+  }
+
   /** What a registration asks for where no rule says otherwise: it is answered for, and woken for its services. */
   private serve(now: number, link: string, frame: Uint8Array, headers: Headers, host: Host): void {
     if (isForService(headers, host)) this.wake(now, link, frame, headers, '', host);
@@ -395,6 +484,10 @@ export class PowerProxy implements Job {
   /** Whether the rule decides for the host, or for one of those undecided, that the frame being matched is for. */
   private isFor(active: ActiveRule): boolean {
     if (this.frameTo) return this.concerns(active, this.frameTo);
+    if (active.rule.host) {
+      const host = this.hosts.find(active.rule.host, 0);
+      return host !== undefined && !host.isDecided && this.concerns(active, host);
+    }
     for (const host of this.hosts.hosts) if (!host.isDecided && this.concerns(active, host)) return true;
     return false;
   }
@@ -479,8 +572,9 @@ export class PowerProxy implements Job {
     const datagram = readDatagram(question, headers.dstPort);
     if (!datagram.ok) return datagram.reason;
     const { srcAddress, srcPort, dstAddress, payload } = datagram.value;
-    // Between two services a message to and fro would have no end.
-    if (srcPort === headers.dstPort) return 'bad-source';
+    // Between two services a message to and fro would have no end. If their ports differ, it runs out of hops.
+    const hops = Math.min(defaultTimeToLive, datagram.value.timeToLive - 1);
+    if (srcPort === headers.dstPort || hops < 1) return 'bad-source';
     if (!host.profile.hasAddress(dstAddress, 0, dstAddress.length)) return 'not-ours';
     const out = answerOf(now, answer, stateOf(active), payload, host.profile, now - host.since);
     if (!out) return 'too-short';
@@ -489,7 +583,7 @@ export class PowerProxy implements Job {
       dstAddress: srcAddress,
       srcPort: headers.dstPort,
       dstPort: srcPort,
-      timeToLive: 64,
+      timeToLive: hops,
     };
     send(udpFrame(wayBack(question), parts, out));
     return 'answered';
@@ -512,6 +606,11 @@ export class PowerProxy implements Job {
     }
     const copy = new Uint8Array(frame);
     if (to.kind === 'host') {
+      if (!takeHop(copy, headers)) {
+        this.counters.add('redirects.no-hops');
+        this.decide('limited', active.id, 'no IP packet with hops left');
+        return;
+      }
       const own = this.linkOf(link);
       copy.set(to.mac);
       if (own) copy.set(own.mac, 6);
@@ -524,7 +623,8 @@ export class PowerProxy implements Job {
         rule: active.id,
         host: host.name,
         packet,
-        frame: copy.subarray(0, maxFrameLength),
+        // Espruino does not clamp the end of a subarray.
+        frame: copy.subarray(0, Math.min(copy.length, maxRedirectedLength)),
       });
     }
     this.counters.add('frames.redirected');
@@ -548,7 +648,6 @@ export class PowerProxy implements Job {
     rule: string,
     host: Host,
   ): void {
-    if (host.link === '') host.link = link;
     if (host.state === 'waking') {
       this.counters.add('wakes.under-way');
       this.decide('waking', rule, 'under way');
@@ -568,6 +667,8 @@ export class PowerProxy implements Job {
   }
 
   private register(now: number, registration: Registration): boolean {
+    // What the host is told to be accepted must outlast a restart: else it is as if it had never asked.
+    if (this.context.room() < roomToRegister) return false;
     const host = this.hosts.know(now, registration.mac, 'gone');
     if (!host) return false;
     const { profile } = host;
@@ -581,9 +682,9 @@ export class PowerProxy implements Job {
     profile.ipv6 = [...registration.ipv6];
     profile.names = [...registration.names];
     profile.records = [...registration.records];
+    profile.changed();
     host.registeredUntil = registration.untilAt;
-    // What the host is told to be accepted must outlast a restart.
-    if (!this.saveSleeper(now, host)) return false;
+    this.saveSleeper(now, host);
     this.registeredUntil = Math.min(this.registeredUntil, registration.untilAt);
     this.presence.leaving(now, host);
     this.context.event(now, 'registered', { host: host.name });
@@ -593,8 +694,8 @@ export class PowerProxy implements Job {
   private unregister(now: number, mac: Uint8Array, why: 'expired' | 'withdrawn'): void {
     const host = this.hosts.find(mac, 0);
     if (!host || host.registeredUntil < 0) return;
-    host.registeredUntil = -1;
-    this.context.save(sleeperPrefix + host.name, undefined);
+    this.undoRegistration(host);
+    this.dropSleeper(host);
     this.context.event(now, 'registration-ended', { host: host.name, text: why });
     this.answering.forget(host.mac);
     this.hosts.sweep();
@@ -603,9 +704,30 @@ export class PowerProxy implements Job {
   /** The host is awake, or gone: what it had registered counts no more. */
   private endRegistration(host: Host): void {
     if (host.registeredUntil < 0) return;
-    host.registeredUntil = -1;
-    host.ports = [];
+    this.undoRegistration(host);
     this.sleepProxy?.forget(host.mac);
+    this.isSweepDue = true;
+  }
+
+  /** What it is woken for, and how, is as declared again. */
+  private undoRegistration(host: Host): void {
+    const declared = this.declarations.inForce(host);
+    host.registeredUntil = -1;
+    host.ports = declared ? declared.ports : [];
+    host.password = declared ? declared.password : new Uint8Array(0);
+    host.wakeMac = host.mac;
+  }
+
+  /** Nothing is kept for a host that is known no more. */
+  private forget(host: Host): void {
+    this.waker.release(host, false);
+    this.answering.forget(host.mac);
+    this.dropSleeper(host);
+  }
+
+  private sweep(): void {
+    if (this.isSweepDue) this.hosts.sweep();
+    this.isSweepDue = false;
   }
 
   private expireRegistrations(now: number): void {
@@ -617,9 +739,13 @@ export class PowerProxy implements Job {
     }
   }
 
-  private saveSleeper(now: number, host: Host): boolean {
+  private saveSleeper(now: number, host: Host): void {
     const bytes = encodeSleeper(now, host);
-    return bytes === undefined || this.context.save(sleeperPrefix + host.name, bytes);
+    if (bytes && this.context.save(sleeperPrefix + host.name, bytes)) host.isSaved = true;
+  }
+
+  private dropSleeper(host: Host): void {
+    if (host.isSaved && this.context.save(sleeperPrefix + host.name, undefined)) host.isSaved = false;
   }
 
   private restoreSleepers(now: number): void {
@@ -629,13 +755,20 @@ export class PowerProxy implements Job {
       const mac = sleeperMac(bytes);
       const host =
         mac && (isRegistered(bytes) ? this.hosts.know(now, mac, 'asleep') : this.hosts.find(mac, 0));
-      if (!host || !decodeSleeper(now, bytes, host)) {
+      if (!host || key !== sleeperPrefix + host.name || !decodeSleeper(now, bytes, host)) {
         this.context.save(key, undefined);
         continue;
       }
-      if (host.registeredUntil >= 0)
-        this.registeredUntil = Math.min(this.registeredUntil, host.registeredUntil);
+      host.isSaved = true;
+      // A link by another name than before is none: it may sleep on any.
+      if (!this.linkOf(host.link)) host.link = '';
+      if (isSilent(host)) this.presence.standIn(now, host);
+      if (host.registeredUntil < 0) continue;
+      this.registeredUntil = Math.min(this.registeredUntil, host.registeredUntil);
+      // It registered after it was declared awake, and has not been heard since.
+      if (!isSilent(host)) this.presence.ask(now, host);
     }
+    this.hosts.sweep();
   }
 
   /** A timer is due. */
@@ -691,7 +824,13 @@ export class PowerProxy implements Job {
       const host = this.hosts.know(now, rule.host, 'asleep');
       if (!host) continue;
       host.isNamed = true;
-      for (const address of rule.addresses) host.profile.addAddress(address, 0, address.length);
+      let isTold = false;
+      for (const address of rule.addresses) {
+        if (host.profile.hasAddress(address, 0, address.length)) continue;
+        host.profile.addAddress(address, 0, address.length);
+        isTold = true;
+      }
+      if (isTold && isSilent(host)) this.presence.standIn(now, host);
     }
     this.hosts.sweep();
   }
@@ -699,6 +838,32 @@ export class PowerProxy implements Job {
 
 /** The longest frame that may be readdressed: Ethernet's MTU with two VLAN tags. */
 const maxFrameLength = 1514 + 8;
+/** What an event has room for (messages.cddl). */
+const maxRedirectedLength = 1514;
+/** `chaddr` of RFC 2131 §2. */
+const clientMacOffset = 28;
+/** Effects of a registration that must not fail: what is saved of the host, and no more of one that made room. */
+const roomToRegister = 2;
+
+/** Its frames are in another VLAN of the link it was heard by. */
+function isElsewhere(host: Host, link: string, { vlanId }: Headers): boolean {
+  return host.link === link && Math.max(0, host.vlanId) !== Math.max(0, vlanId);
+}
+
+/**
+ * What is sent on has a hop less (RFC 1812 §5.3.1, RFC 8200 §3), so that what two redirect to each other comes to an end.
+ * False if it is no IP packet, or has none left.
+ */
+function takeHop(frame: Uint8Array, { network, l3Offset }: Headers): boolean {
+  const at = l3Offset + (network === networkIpv4 ? 8 : 7);
+  if ((network !== networkIpv4 && network !== networkIpv6) || frame[at] <= 1) return false;
+  frame[at]--;
+  if (network === networkIpv6) return true;
+  writeUint16(frame, l3Offset + 10, 0);
+  const end = l3Offset + (frame[l3Offset] & 15) * 4;
+  writeUint16(frame, l3Offset + 10, internetChecksum(frame, l3Offset, end));
+  return true;
+}
 
 /** What the rule's own answer keeps. */
 function stateOf(active: ActiveRule): AnswerState {

@@ -44,6 +44,8 @@ const announceMs = 2_000;
 const defendMs = 10_000;
 /** Three times 45 s without a sign of life. */
 const maxFailures = 3;
+/** Effects that must fit before a host is looked at: a packet on each of a few links (limits.outboxEffects is 8 at least). */
+const roomForOne = 4;
 
 export type PresenceCounter =
   | 'hosts.asleep'
@@ -97,9 +99,8 @@ export class Presence {
     this.lookAt(host, now + silenceMs);
     host.failures = 0;
     host.isLeaving = false;
-    if (state === 'falling-asleep') return;
     if (state === 'waking') this.calls.count('wakes.heard');
-    this.context.event(now, 'awake', { host: host.name });
+    if (state !== 'falling-asleep') this.context.event(now, 'awake', { host: host.name });
     this.giveBack(host);
     this.calls.letGo(now, host);
     this.waker.release(host, true);
@@ -115,9 +116,19 @@ export class Presence {
     this.lookAt(host, now + probeMs);
   }
 
-  /** Its addresses have just become known: whether it is awake is found out. */
+  /** Its addresses have just become known: whether it is awake is found out. A wake under way tells as well. */
   ask(now: number, host: Host): void {
-    this.fallAsleep(now, host);
+    if (host.state !== 'waking') this.fallAsleep(now, host);
+  }
+
+  /** It is known to be asleep without having been probed, or with further addresses: frames for them are to come here. */
+  standIn(now: number, host: Host): void {
+    for (const link of this.linksOf(host)) {
+      if (link.hearsOthers !== false) continue;
+      host.profile.linkAddress = link.mac;
+      host.announcements = 0;
+      if (host.state === 'asleep') this.lookAt(host, now);
+    }
   }
 
   /** Begins to wake it; false if it was woken too often of late. */
@@ -147,7 +158,8 @@ export class Presence {
     if (now < this.earliest) return;
     this.earliest = never;
     for (const host of this.table.hosts) {
-      if (host.nextAt <= now) this.look(now, host);
+      // Without room the rest waits for the next call: else the same hosts would come too short each time.
+      if (host.nextAt <= now && this.context.room() >= roomForOne) this.look(now, host);
       this.earliest = Math.min(this.earliest, host.nextAt);
     }
   }
@@ -201,12 +213,7 @@ export class Presence {
     host.isLeaving = false;
     this.calls.count('hosts.asleep');
     this.context.event(now, 'asleep', { host: host.name });
-    for (const link of this.linksOf(host)) {
-      if (link.hearsOthers !== false) continue;
-      host.profile.linkAddress = link.mac;
-      host.announcements = 0;
-      this.lookAt(host, now);
-    }
+    this.standIn(now, host);
     this.calls.asleep(now, host);
   }
 

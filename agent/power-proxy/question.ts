@@ -57,8 +57,9 @@ export class Questions {
   /** The offset after the name read last. */
   private nextAt = 0;
 
-  /** Finds the questions of a UDP datagram with its header in the frame. */
+  /** Finds the questions of a UDP datagram with its header in the frame; `count` is 0 if it is no query. */
   read(frame: Uint8Array, headers: Headers): void {
+    this.count = 0;
     const { dstPort, l4Offset, l4End } = headers;
     if (dstPort !== dnsPort && dstPort !== mdnsPort && dstPort !== llmnrPort && dstPort !== nbnsPort) return;
     const start = l4Offset + udpHeaderLength;

@@ -258,9 +258,10 @@ export class RuleTable {
 
   private remove(now: number, id: string): void {
     const entry = this.entries[slotOf(id)];
+    // Also what was saved by another firmware, and could not be read: it must not come back.
+    if (entry || this.context.saved[keyPrefix + id]) this.context.save(keyPrefix + id, undefined);
     if (entry) {
       this.counters.add('rules.removed');
-      this.context.save(keyPrefix + id, undefined);
       delete this.entries[slotOf(id)];
       this.entryCount--;
       if (entry.active) this.matcher.remove(entry.active);

@@ -8,8 +8,11 @@ import { decodeCbor, encodeCbor } from '../message/cbor.js';
 import { ipv4Length, ipv6Length, macLength } from '../wire/address.js';
 import { encodeDnsMessage, parseDnsMessage } from '../wire/dns.js';
 import type { Host } from './host-table.js';
+import { longestLeaseS } from './sleep-proxy.js';
 
 export const sleeperPrefix = 'sleeper/';
+
+const longestLeftMs = 1000 * longestLeaseS;
 
 /** The record; `undefined` if nothing is known that a rule or a declaration would not say again. */
 export function encodeSleeper(now: number, host: Host): Uint8Array | undefined {
@@ -55,9 +58,9 @@ export function isRegistered(bytes: Uint8Array): boolean {
 /** Puts what the record says into the host; false if it is not as written here, and the host is as it was. */
 export function decodeSleeper(now: number, bytes: Uint8Array, host: Host): boolean {
   const { link, vlanId, wakeMac, password, ports, ipv4, ipv6, names, groups, records, leftMs } = mapOf(bytes);
-  if (typeof link !== 'string' || typeof vlanId !== 'number' || typeof leftMs !== 'number') return false;
-  if (!isBytes(wakeMac, macLength) || !(password instanceof Uint8Array) || !(records instanceof Uint8Array))
+  if (typeof link !== 'string' || !isWhole(vlanId, -1, 4094) || !isWhole(leftMs, -1, longestLeftMs))
     return false;
+  if (!isBytes(wakeMac, macLength) || !isPassword(password) || !(records instanceof Uint8Array)) return false;
   if (!areBytes(ipv4, ipv4Length) || !areBytes(ipv6, ipv6Length) || !areTexts(names)) return false;
   if (!Array.isArray(groups) || !groups.every(group => isBytes(group, 4) || isBytes(group, 16))) return false;
   if (!Array.isArray(ports) || !ports.every(isPort)) return false;
@@ -100,12 +103,21 @@ function areBytes(value: unknown, length: number): value is Uint8Array[] {
   return Array.isArray(value) && value.every(each => isBytes(each, length));
 }
 
+function isWhole(value: unknown, least: number, most: number): value is number {
+  return typeof value === 'number' && value % 1 === 0 && value >= least && value <= most;
+}
+
+/** Of SecureOn. */
+function isPassword(value: unknown): value is Uint8Array {
+  return isBytes(value, 0) || isBytes(value, 4) || isBytes(value, 6);
+}
+
 function areTexts(value: unknown): value is string[] {
   return Array.isArray(value) && value.every(each => typeof each === 'string');
 }
 
 function isPort(value: unknown): value is [number, number] {
   return (
-    Array.isArray(value) && value.length === 2 && typeof value[0] === 'number' && typeof value[1] === 'number'
+    Array.isArray(value) && value.length === 2 && isWhole(value[0], 0, 255) && isWhole(value[1], 1, 65_535)
   );
 }

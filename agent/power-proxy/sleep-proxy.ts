@@ -160,6 +160,25 @@ const responseCodes: { readonly [reason in UpdateRefusal]: number } = {
   'no-room': 5,
 };
 
+/** All there are. */
+export const sleepProxyOutcomes: readonly SleepProxyOutcome[] = [
+  'registered',
+  'renewed',
+  'withdrawn',
+  'answered',
+  'conflict',
+  'scheduled',
+  'known',
+  'too-many',
+  'too-long',
+  'not-a-question',
+  'not-ours',
+  'fragment',
+  'bad-source',
+  'own-frame',
+  ...(Object.keys(responseCodes) as UpdateRefusal[]),
+];
+
 interface Lease {
   readonly registration: Registration;
   /** The last update. */
@@ -167,7 +186,7 @@ interface Lease {
 }
 
 export class SleepProxy {
-  readonly counters = new Counters<SleepProxyOutcome | 'expired'>(counterNames());
+  readonly counters = new Counters<SleepProxyOutcome | 'expired'>([...sleepProxyOutcomes, 'expired']);
   private readonly limit: number;
   private readonly registrar: Registrar;
   private readonly mdns: Mdns;
@@ -447,26 +466,4 @@ function placesFor(links: readonly Link[], name: string, attempt: number): Place
     places.push({ link, served: { mac: link.mac, ipv4, ipv6, names: [label], records } });
   }
   return places;
-}
-
-function counterNames(): (SleepProxyOutcome | 'expired')[] {
-  const refusals = Object.keys(responseCodes) as UpdateRefusal[];
-  return [
-    'registered',
-    'renewed',
-    'withdrawn',
-    'expired',
-    'answered',
-    'conflict',
-    'scheduled',
-    'known',
-    'too-many',
-    'too-long',
-    'not-a-question',
-    'not-ours',
-    'fragment',
-    'bad-source',
-    'own-frame',
-    ...refusals,
-  ];
 }

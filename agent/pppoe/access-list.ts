@@ -1,7 +1,10 @@
 /**
  * What the gateway may send without the tunnel (software BRAS, §3.2.4: "install ACLs directly on home gateways"): the message
- * `acl` (messages.cddl), compiled, and the check of each packet. Nothing passes that it does not name: a packet's source is
- * the subscriber's address or within his prefix, and his rate is a token bucket.
+ * `acl` (messages.cddl), compiled, and what it says of each packet. Nothing passes that it does not name: a packet's source is
+ * the subscriber's address or within his prefix, and his rate is a token bucket. Packets of the link itself, and IPv6
+ * while the list names no prefix, stay in the tunnel.
+ *
+ * Its `vlanId` is the VLAN as the BRAS sees it, which an access node may have put there (TR-101 §3.1): the gateway goes by its own.
  */
 
 import { ok } from '../core/result.js';
@@ -18,8 +21,6 @@ export interface AccessList {
   readonly address: Uint8Array;
   readonly prefix: Uint8Array | undefined;
   readonly prefixLength: number;
-  /** −1: untagged. */
-  readonly vlanId: number;
   /** `undefined`: as fast as the line. */
   readonly upBitsPerSecond: number | undefined;
   readonly lifetimeMs: number;
@@ -69,14 +70,36 @@ export function compileAcl(message: Acl): Judged<AccessList> {
     address,
     prefix,
     prefixLength,
-    vlanId: message.vlanId ?? -1,
     upBitsPerSecond: message.upBitsPerSecond,
     lifetimeMs,
   });
 }
 
-/** Whether the IP packet `bytes[start, end)` comes from the subscriber (`side` source) or goes to him. Allocates nothing. */
-export function isSubscribers(
+/** How the packet of the gateway's network `bytes[start, end)`, of IP version 4 or 6, may go. Allocates nothing. */
+export function wayOut(
+  list: AccessList,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): 'plain' | 'tunnel' | 'refused' {
+  if (bytes[start] >>> 4 === 6 && end - start >= ipv6MinLength) {
+    if (!list.prefix) return 'tunnel';
+    // fe80::/10 and the unspecified address speak to the BRAS alone (RFC 4291 §2.5.6, §2.5.2).
+    if (isLinkLocal(bytes, start + 8) || isUnspecified(bytes, start + 8)) return 'tunnel';
+  }
+  return isSubscribers(list, 'source', bytes, start, end) ? 'plain' : 'refused';
+}
+
+/** Whether the IP packet `bytes[start, end)`, come without the tunnel, is the subscriber's, or for all on his line. Allocates nothing. */
+export function mayComeIn(list: AccessList, bytes: Uint8Array, start: number, end: number): boolean {
+  const version = bytes[start] >>> 4;
+  if (version === 4 && end - start >= ipv4MinLength && bytes[start + 16] >>> 4 === 0xe) return true;
+  if (version === 6 && list.prefix && end - start >= ipv6MinLength)
+    if (bytes[start + 24] === 0xff || isLinkLocal(bytes, start + 24)) return true;
+  return isSubscribers(list, 'destination', bytes, start, end);
+}
+
+function isSubscribers(
   list: AccessList,
   side: 'source' | 'destination',
   bytes: Uint8Array,
@@ -95,8 +118,18 @@ export function isSubscribers(
   const at = start + (side === 'source' ? 8 : 24);
   let bit = 0;
   for (; bit + 8 <= prefixLength; bit += 8) if (bytes[at + bit / 8] !== prefix[bit / 8]) return false;
-  const mask = (0xff00 >>> (prefixLength - bit)) & 0xff;
-  return ((bytes[at + bit / 8] ^ prefix[bit / 8]) & mask) === 0 || mask === 0;
+  if (bit === prefixLength) return true;
+  const mask = 0xff00 >>> (prefixLength - bit);
+  return ((bytes[at + bit / 8] ^ prefix[bit / 8]) & mask & 0xff) === 0;
+}
+
+function isLinkLocal(bytes: Uint8Array, at: number): boolean {
+  return bytes[at] === 0xfe && (bytes[at + 1] & 0xc0) === 0x80;
+}
+
+function isUnspecified(bytes: Uint8Array, at: number): boolean {
+  for (let i = 0; i < 16; i++) if (bytes[at + i] !== 0) return false;
+  return true;
 }
 
 /** A rate in bits per second, `undefined` for none. */

@@ -3,17 +3,19 @@
  * gateway send plain IP, and reports it over MQTT.
  *
  *     tunnel  packets of the gateway's network go into PPPoE, and come out of it
- *     plain   while an access list of the BRAS is in force, they cross the access network as plain IP over Ethernet; the
- *             session stays up beside it, with its echoes, so that the way back takes no time
+ *     plain   while an access list of the BRAS is in force, they cross the access network as plain IP over Ethernet, with
+ *             the VLAN tags of the session's frames; the session stays up beside it, with its echoes, so that the way back
+ *             takes no time
  *
  * An access list counts for the session that is open, the address that session has, and the AC it is with: any other is
  * rejected, so neither a list left over from before a restart nor one meant for a neighbour lets anything pass. It ends when
  * it expires, is revoked, or the session ends; then the tunnel carries everything again. A BRAS that cannot reach us over
- * MQTT cannot renew it, and so takes us back too.
- * Bounds: one session, one access list.
+ * MQTT cannot renew it, and so takes us back too. Before that, the gateway stops sending plain packets, but takes them,
+ * once MQTT is lost or the BRAS sends packets through the tunnel; it begins again when the BRAS does, or renews the list.
+ * Bounds: one session, one access list, `maxReports` reports that wait.
  */
 
-import { copyBytes, digest, sameBytes, writeBytes } from '../core/bytes.js';
+import { copyBytes, digest, sameBytes, utf8Length, writeBytes } from '../core/bytes.js';
 import { Counters, type Counts } from '../core/counters.js';
 import { Random } from '../core/random.js';
 import type { Job, JobContext, JobFactory } from '../job.js';
@@ -26,6 +28,7 @@ import type { Link } from '../port/platform.js';
 import { formatAddress, formatMac } from '../wire/address.js';
 import {
   emitEthernet,
+  ethernetHeaderLength,
   ethernetLength,
   etherTypeIpv4,
   etherTypeIpv6,
@@ -34,15 +37,21 @@ import {
 } from '../wire/ethernet.js';
 import { type Headers, networkIpv4, networkIpv6 } from '../wire/headers.js';
 import { emitPpp, parsePpp, pppLength, pppProtocol } from '../wire/ppp.js';
-import { emitPppoe, parsePppoe, pppoeCode, pppoeHeaderLength } from '../wire/pppoe.js';
-import { tpidCustomer, type VlanTag } from '../wire/vlan.js';
-import { type AccessList, compileAcl, isSubscribers, TokenBucket } from './access-list.js';
+import {
+  emitPppoe,
+  parsePppoe,
+  pppoeCode,
+  pppoeHeaderLength,
+  pppoeSessionHeaderLength,
+} from '../wire/pppoe.js';
+import { emitVlanTags, type VlanTag, vlanTagLength } from '../wire/vlan.js';
+import { type AccessList, compileAcl, mayComeIn, TokenBucket, wayOut } from './access-list.js';
 import type { Entropy } from './authentication.js';
 import type { AuthenticationMethod } from './credentials.js';
 import { type ClientSession, DiscoveryClient } from './discovery-client.js';
 import { clampMss } from './mss.js';
 import { pppCounters } from './ppp-counters.js';
-import { type PppEvent, PppSession } from './ppp-session.js';
+import { type PppDownReason, type PppEvent, PppSession } from './ppp-session.js';
 
 export interface GatewayOptions {
   /** The link to the access network. */
@@ -67,15 +76,23 @@ export interface GatewayOptions {
   readonly digest: Digest;
 }
 
-/** As pppd's and accel-ppp's defaults go: a line that is dead is known to be so within a minute and a half. */
+/** A line that is dead is known to be so within two minutes: three echoes unanswered. pppd's and accel-ppp's examples have the like. */
 const echoIntervalMs = 30_000;
 const echoFailures = 3;
 const ethernetMtu = 1500;
-const headerBytes = 8;
+/** As long as the BRAS may take to hear that a list is installed (issue 5: "within a second"): until then it uses the tunnel. */
+const installedMs = 1_000;
+/** An id each; of more than one access list in force there is no reason to keep many. */
+const maxReports = 4;
+/** Of `text` and `reason`, bytes (messages.cddl). */
+const longestText = 200;
+const longestGot = 64;
 
 const counterNames = [
   'sessions.opened',
   'sessions.closed',
+  /** Ended before they had an address. */
+  'sessions.failed',
   'packets.tunnel-in',
   'packets.tunnel-out',
   'packets.plain-in',
@@ -85,6 +102,8 @@ const counterNames = [
   'mss.clamped',
   'drop.no-session',
   'drop.not-ip',
+  /** IPv6 while the peer does not speak it. */
+  'drop.no-ipv6',
   'drop.too-long',
   'drop.acl-source',
   'drop.acl-rate',
@@ -93,11 +112,15 @@ const counterNames = [
   'drop.plain-destination',
   'drop.session-id',
   'drop.ac-mac',
+  'drop.vlan-tags',
   'drop.malformed',
   'acl.installed',
   'acl.rejected',
   'acl.expired',
   'acl.revoked',
+  /** It stays in force, but for a while the tunnel carries what we send; and no longer. */
+  'acl.suspended',
+  'acl.resumed',
 ] as const;
 type CounterName = (typeof counterNames)[number];
 
@@ -108,6 +131,10 @@ interface Installed {
   readonly list: AccessList;
   readonly expiresAt: number;
   readonly bucket: TokenBucket | undefined;
+  /** From then on, packets in the tunnel say that the BRAS does not go by it. */
+  readonly heardAt: number;
+  /** We do not send by it, but receive. */
+  isSuspended: boolean;
   packets: number;
   refused: number;
 }
@@ -124,13 +151,21 @@ export class PppoeGateway implements Job {
   private readonly context: JobContext;
   private readonly options: GatewayOptions;
   private readonly link: Link;
+  private readonly mtuBytes: number;
   private readonly vlanTags: readonly VlanTag[];
+  /** As they stand in a frame. */
+  private readonly vlanBytes: Uint8Array;
   private readonly discovery: DiscoveryClient;
   private session: ClientSession | undefined;
   private ppp: PppSession | undefined;
   /** The addresses of the line; `undefined`: it is down. */
   private up: Extract<PppEvent, { kind: 'ipv4-up' }> | undefined;
+  private isIpv6Up = false;
+  /** The session has had an address. */
+  private wasUp = false;
   private installed: Installed | undefined;
+  /** Why discovery let the session go. */
+  private closedBy = '';
   /** To be said of each id, once the bus takes it. */
   private reports: { readonly id: string; readonly status: AclStatus }[] = [];
 
@@ -140,7 +175,10 @@ export class PppoeGateway implements Job {
     this.context = context;
     this.options = options;
     this.link = link;
+    this.mtuBytes = options.mtuBytes ?? ethernetMtu;
     this.vlanTags = options.vlanTags ?? [];
+    this.vlanBytes = new Uint8Array(this.vlanTags.length * vlanTagLength);
+    emitVlanTags(this.vlanTags, this.vlanBytes, 0);
     this.discovery = new DiscoveryClient(
       {
         mac: link.mac,
@@ -148,7 +186,7 @@ export class PppoeGateway implements Job {
         service: options.service ?? '',
         acName: options.acName ?? '',
         gatherMs: 0,
-        maxPayload: (options.mtuBytes ?? ethernetMtu) - headerBytes,
+        maxPayload: this.mtuBytes - pppoeSessionHeaderLength,
       },
       {
         random: new Random(options.entropy.uint32(), 'discovery'),
@@ -156,7 +194,7 @@ export class PppoeGateway implements Job {
         opened: (at, session) => this.sessionOpened(at, session),
         closed: (at, reason) => this.sessionClosed(at, reason),
         refused: (at, acName, text) =>
-          context.event(at, 'session-refused', { text: `${acName}: ${text}`.slice(0, 200) }),
+          context.event(at, 'session-refused', { text: clip(`${acName}: ${text}`, longestText) }),
       },
     );
     this.counters = {
@@ -172,21 +210,22 @@ export class PppoeGateway implements Job {
   frame(now: number, link: string, frame: Uint8Array, headers: Headers): void {
     if (link !== this.link.name) return;
     if (headers.etherType === etherTypePppoeDiscovery) this.discovery.receive(now, frame, headers);
-    else if (headers.pppoeSession >= 0) this.receiveSession(now, frame);
+    else if (!sameBytes(frame.subarray(0, 6), this.link.mac)) return;
+    else if (headers.pppoeSession >= 0) this.receiveSession(now, frame, headers);
     else if (headers.network === networkIpv4 || headers.network === networkIpv6)
-      this.receivePlain(frame, headers);
+      this.receivePlain(now, frame, headers);
   }
 
   /** How packets of the gateway's network travel now. */
   get mode(): 'down' | 'tunnel' | 'plain' {
     if (!this.up) return 'down';
-    return this.installed ? 'plain' : 'tunnel';
+    return this.installed && !this.installed.isSuspended ? 'plain' : 'tunnel';
   }
 
   poll(now: number): void {
     if (this.discovery.pollAt() <= now) this.discovery.poll(now);
     if (this.ppp && this.ppp.pollAt() <= now) this.ppp.poll(now);
-    if (this.installed && now >= this.installed.expiresAt) this.endAcl(now, 'expired');
+    this.expire(now);
     this.report();
   }
 
@@ -202,34 +241,45 @@ export class PppoeGateway implements Job {
     this.discovery.stop(now);
   }
 
+  /** One that is rejected ends one of that id in force, which it was to take the place of. */
   acl(now: number, id: string, payload: Uint8Array): void {
+    const { installed: before } = this;
     if (payload.length === 0) {
-      if (this.installed?.id === id) this.endAcl(now, 'revoked');
+      if (before?.id === id) this.endAcl(now, 'revoked');
       return;
     }
     const judged = judge(descriptors.acl, payload, this.context.limits);
     const compiled = judged.ok ? compileAcl(judged.value) : judged;
     const problem = compiled.ok ? this.objection(compiled.value) : compiled.problem;
     const payloadDigest = digest(payload);
-    if (problem || !compiled.ok) {
+    if (!compiled.ok || problem) {
       this.counts.add('acl.rejected');
+      if (before?.id === id) this.endAcl(now, 'revoked');
       this.say(now, id, { status: 'rejected', digest: payloadDigest, ...told(problem as Problem) });
       return;
     }
     const { value: list } = compiled;
-    const before = this.installed;
     const { upBitsPerSecond } = list;
+    if (before && before.id !== id) this.endAcl(now, 'revoked');
+    const isRenewal = before?.id === id;
     this.counts.add('acl.installed');
     this.installed = {
       id,
       digest: payloadDigest,
       list,
       expiresAt: now + list.lifetimeMs,
-      bucket: upBitsPerSecond === undefined ? undefined : new TokenBucket(now, upBitsPerSecond),
-      packets: before?.packets ?? 0,
-      refused: before?.refused ?? 0,
+      bucket:
+        isRenewal && before.list.upBitsPerSecond === upBitsPerSecond
+          ? before.bucket
+          : upBitsPerSecond === undefined
+            ? undefined
+            : new TokenBucket(now, upBitsPerSecond),
+      heardAt: now + installedMs,
+      isSuspended: false,
+      packets: isRenewal ? before.packets : 0,
+      refused: isRenewal ? before.refused : 0,
     };
-    if (!before) this.announce(now);
+    if (!isRenewal || before.isSuspended) this.announce();
     this.sayInstalled(now);
   }
 
@@ -238,8 +288,14 @@ export class PppoeGateway implements Job {
     if (this.installed) this.sayInstalled(now);
   }
 
+  /** The bus is lost: the BRAS will take us back to the tunnel when it learns of that. */
+  offline(): void {
+    this.suspend();
+  }
+
   /** A packet of the gateway's network. */
   line(now: number, { packet }: PppoeInput): void {
+    this.expire(now);
     const { session, ppp, installed } = this;
     if (!session || !ppp || !this.up) {
       this.counts.add('drop.no-session');
@@ -250,11 +306,23 @@ export class PppoeGateway implements Job {
       this.counts.add('drop.not-ip');
       return;
     }
-    if (installed) this.sendPlain(now, packet, version, installed);
-    else this.sendTunnel(packet, version, session, ppp);
+    const way =
+      installed && !installed.isSuspended ? wayOut(installed.list, packet, 0, packet.length) : 'tunnel';
+    if (way === 'tunnel' || !installed) {
+      this.sendTunnel(packet, version, session, ppp);
+    } else if (way === 'plain') {
+      this.sendPlain(now, packet, version, installed, ppp);
+    } else {
+      installed.refused++;
+      this.counts.add('drop.acl-source');
+    }
   }
 
   private sendTunnel(packet: Uint8Array, version: number, session: ClientSession, ppp: PppSession): void {
+    if (version === 6 && !this.isIpv6Up) {
+      this.counts.add('drop.no-ipv6');
+      return;
+    }
     if (packet.length > ppp.mtu) {
       this.counts.add('drop.too-long');
       return;
@@ -264,14 +332,16 @@ export class PppoeGateway implements Job {
     this.counts.add('bytes.out', packet.length);
   }
 
-  private sendPlain(now: number, packet: Uint8Array, version: number, installed: Installed): void {
+  /** A SYN learns what the tunnel carries, for the connection may have to go back there. */
+  private sendPlain(
+    now: number,
+    packet: Uint8Array,
+    version: number,
+    installed: Installed,
+    ppp: PppSession,
+  ): void {
     const { list, bucket } = installed;
-    if (!isSubscribers(list, 'source', packet, 0, packet.length)) {
-      installed.refused++;
-      this.counts.add('drop.acl-source');
-      return;
-    }
-    if (packet.length > (this.options.mtuBytes ?? ethernetMtu)) {
+    if (packet.length > this.mtuBytes) {
       this.counts.add('drop.too-long');
       return;
     }
@@ -282,43 +352,28 @@ export class PppoeGateway implements Job {
     installed.packets++;
     this.counts.add('packets.plain-out');
     this.counts.add('bytes.out', packet.length);
-    const tags: readonly VlanTag[] =
-      list.vlanId > 0
-        ? [{ tpid: tpidCustomer, priority: 0, dropEligible: false, vlanId: list.vlanId }]
-        : this.vlanTags;
     const header = {
       dstMac: list.brasMac,
       srcMac: this.link.mac,
-      tags,
+      tags: this.vlanTags,
       etherType: version === 4 ? etherTypeIpv4 : etherTypeIpv6,
     };
     const frame = new Uint8Array(ethernetLength(header) + packet.length);
-    writeBytes(frame, emitEthernet(header, packet.length, frame, 0), packet);
+    const at = emitEthernet(header, packet.length, frame, 0);
+    writeBytes(frame, at, packet);
+    if (clampMss(frame, at, frame.length, ppp.mtu)) this.counts.add('mss.clamped');
     this.context.transmit(this.link.name, frame);
   }
 
-  private receiveSession(now: number, frame: Uint8Array): void {
-    const { session, ppp } = this;
-    if (!session || !ppp) {
-      this.counts.add('drop.no-session');
+  private receiveSession(now: number, frame: Uint8Array, headers: Headers): void {
+    const { session, ppp, installed } = this;
+    const reason = this.strange(frame, headers);
+    if (reason || !session || !ppp) {
+      this.counts.add(reason ?? 'drop.no-session');
       return;
     }
-    if (!sameBytes(frame.subarray(6, 12), session.acMac) || !sameBytes(frame.subarray(0, 6), this.link.mac)) {
-      this.counts.add('drop.ac-mac');
-      return;
-    }
-    const at = 12 + 4 * this.vlanTags.length + 2;
-    const outer = parsePppoe(frame, at, frame.length);
-    if (!outer.ok || outer.value.code !== pppoeCode.session) {
-      this.counts.add('drop.malformed');
-      return;
-    }
-    if (outer.value.sessionId !== session.sessionId) {
-      this.counts.add('drop.session-id');
-      return;
-    }
-    const { payload } = outer.value;
-    const inner = parsePpp(payload, 0, payload.length);
+    const outer = parsePppoe(frame, headers.l3Offset - pppoeSessionHeaderLength, frame.length);
+    const inner = outer.ok ? parsePpp(outer.value.payload, 0, outer.value.payload.length) : outer;
     if (!inner.ok) {
       this.counts.add('drop.malformed');
       return;
@@ -328,19 +383,31 @@ export class PppoeGateway implements Job {
       ppp.receive(now, protocol, packet, 0, packet.length);
       return;
     }
-    if (!this.up) {
-      this.counts.add('drop.no-session');
+    if (!this.up || (protocol === pppProtocol.ipv6 && !this.isIpv6Up)) {
+      this.counts.add(this.up ? 'drop.no-ipv6' : 'drop.no-session');
       return;
     }
+    if (installed && now >= installed.heardAt) this.suspend();
     this.counts.add('packets.tunnel-in');
     this.deliver(packet, ppp.mtu);
   }
 
+  /** Why a session frame is not of our session. */
+  private strange(frame: Uint8Array, headers: Headers): CounterName | undefined {
+    const { session } = this;
+    if (!session) return 'drop.no-session';
+    if (headers.pppoeSession !== session.sessionId) return 'drop.session-id';
+    if (!sameBytes(frame.subarray(6, 12), session.acMac)) return 'drop.ac-mac';
+    return this.isOnOurVlan(frame, headers.l3Offset - pppoeSessionHeaderLength)
+      ? undefined
+      : 'drop.vlan-tags';
+  }
+
   /** A packet that came without the tunnel. */
-  private receivePlain(frame: Uint8Array, { l3Offset, l4End }: Headers): void {
-    const { installed } = this;
-    if (!sameBytes(frame.subarray(0, 6), this.link.mac)) return;
-    if (!installed) {
+  private receivePlain(now: number, frame: Uint8Array, { l3Offset, l4End }: Headers): void {
+    this.expire(now);
+    const { installed, ppp } = this;
+    if (!installed || !ppp) {
       this.counts.add('drop.plain-unasked');
       return;
     }
@@ -348,12 +415,33 @@ export class PppoeGateway implements Job {
       this.counts.add('drop.plain-source');
       return;
     }
-    if (!isSubscribers(installed.list, 'destination', frame, l3Offset, l4End)) {
+    if (!this.isOnOurVlan(frame, l3Offset)) {
+      this.counts.add('drop.vlan-tags');
+      return;
+    }
+    if (!mayComeIn(installed.list, frame, l3Offset, l4End)) {
       this.counts.add('drop.plain-destination');
       return;
     }
+    if (installed.isSuspended) {
+      installed.isSuspended = false;
+      this.counts.add('acl.resumed');
+      this.announce();
+    }
     this.counts.add('packets.plain-in');
-    this.deliver(frame.subarray(l3Offset, l4End), this.options.mtuBytes ?? ethernetMtu);
+    this.deliver(frame.subarray(l3Offset, l4End), ppp.mtu);
+  }
+
+  /** The VLANs of our frames; priorities may differ. `payloadAt`: what stands behind the EtherType. */
+  private isOnOurVlan(frame: Uint8Array, payloadAt: number): boolean {
+    const { vlanBytes } = this;
+    if (payloadAt - ethernetHeaderLength !== vlanBytes.length) return false;
+    for (let i = 0; i < vlanBytes.length; i++) {
+      // Byte 2 of a tag holds priority and drop eligibility in its upper half.
+      const mask = i % vlanTagLength === 2 ? 0x0f : 0xff;
+      if (((frame[12 + i] ^ vlanBytes[i]) & mask) !== 0) return false;
+    }
+    return true;
   }
 
   /** Without the padding of Ethernet; a SYN learns how much the line carries. */
@@ -416,17 +504,22 @@ export class PppoeGateway implements Job {
     switch (event.kind) {
       case 'ipv4-up':
         this.up = event;
-        this.counts.add('sessions.opened');
-        this.announce(now);
+        if (!this.wasUp) this.counts.add('sessions.opened');
+        this.wasUp = true;
+        this.announce();
         if (this.session) this.tellUp(now, this.session);
         break;
       case 'ipv4-down':
-        this.lineDown(now, 'ipv4-down');
+        this.lineDown(now);
+        break;
+      case 'ipv6-up':
+      case 'ipv6-down':
+        this.isIpv6Up = event.kind === 'ipv6-up';
         break;
       case 'down':
-        this.lineDown(now, event.reason);
+        this.sessionOver(now, event.reason);
         this.ppp = undefined;
-        // Asks again after a while; `sessionClosed` follows at once.
+        // Asks again after a while; nothing if discovery knows already.
         this.discovery.lost(now);
         break;
       default:
@@ -435,35 +528,46 @@ export class PppoeGateway implements Job {
   }
 
   private sessionClosed(now: number, reason: string): void {
-    this.lineDown(now, reason);
     const { ppp } = this;
+    this.closedBy = reason;
+    if (ppp) ppp.lowerDown(now);
     this.ppp = undefined;
     this.session = undefined;
-    if (ppp) ppp.lowerDown(now);
   }
 
-  private lineDown(now: number, reason: string): void {
+  private sessionOver(now: number, reason: PppDownReason): void {
+    this.lineDown(now);
+    this.isIpv6Up = false;
+    const { session, wasUp } = this;
+    this.wasUp = false;
+    if (!session) return;
+    this.counts.add(wasUp ? 'sessions.closed' : 'sessions.failed');
+    const text = reason === 'lower-down' ? this.closedBy : reason;
+    this.context.event(now, wasUp ? 'session-down' : 'session-failed', {
+      session: session.sessionId,
+      text: `${clip(session.acName, longestText / 2)}: ${text}`,
+    });
+  }
+
+  private lineDown(now: number): void {
     if (!this.up) return;
     this.up = undefined;
-    if (this.installed) this.endAcl(now, 'revoked');
-    this.counts.add('sessions.closed');
+    this.endAcl(now, 'revoked');
     this.context.perform({ kind: 'line', state: 'down' });
-    const session = this.session ? { session: this.session.sessionId } : {};
-    this.context.event(now, 'session-down', { ...session, text: reason });
   }
 
   /** The platform learns how the line is. */
-  private announce(_now: number): void {
-    const { up: line, ppp } = this;
-    if (!line || !ppp) return;
+  private announce(): void {
+    const { up: line, ppp, mode } = this;
+    if (!line || !ppp || mode === 'down') return;
     this.context.perform({
       kind: 'line',
       state: 'up',
-      mode: this.installed ? 'plain' : 'tunnel',
+      mode,
       address: addressBytes(line.local),
       peerAddress: addressBytes(line.peer),
       dnsAddresses: line.dns.map(addressBytes),
-      mtuBytes: this.installed ? (this.options.mtuBytes ?? ethernetMtu) : ppp.mtu,
+      mtuBytes: mode === 'plain' ? this.mtuBytes : ppp.mtu,
     });
   }
 
@@ -479,7 +583,7 @@ export class PppoeGateway implements Job {
 
   /** Why a well-formed list does not count here. */
   private objection(list: AccessList): Problem | undefined {
-    const { session, up: line, installed } = this;
+    const { session, up: line } = this;
     if (this.options.plain === false)
       return {
         field: '',
@@ -505,9 +609,19 @@ export class PppoeGateway implements Job {
         expected: `${formatMac(session.acMac)}, the session's access concentrator`,
         got: formatMac(list.brasMac),
       };
-    if (installed && installed.list.session !== list.session)
-      return { field: 'session', expected: `${installed.list.session}`, got: `${list.session}` };
     return undefined;
+  }
+
+  private expire(now: number): void {
+    if (this.installed && now >= this.installed.expiresAt) this.endAcl(now, 'expired');
+  }
+
+  private suspend(): void {
+    const { installed } = this;
+    if (!installed || installed.isSuspended) return;
+    installed.isSuspended = true;
+    this.counts.add('acl.suspended');
+    this.announce();
   }
 
   /** From now on the tunnel carries everything. */
@@ -518,7 +632,7 @@ export class PppoeGateway implements Job {
     this.counts.add(`acl.${how}`);
     const { packets, refused } = installed;
     this.say(now, installed.id, { status: how, digest: installed.digest, packets, refused });
-    this.announce(now);
+    if (!installed.isSuspended) this.announce();
   }
 
   private sayInstalled(now: number): void {
@@ -527,7 +641,7 @@ export class PppoeGateway implements Job {
     this.say(now, id, { status: 'installed', digest: judged, packets, refused });
   }
 
-  /** The last word on an id counts; of more ids than one is in force there is no reason to keep many. */
+  /** The last word on an id counts. */
   private say(now: number, id: string, body: Omit<AclStatus, 'boot' | 'uptime'>): void {
     const status = { boot: this.context.boot, uptime: this.context.uptime(now), ...body };
     this.reports = this.reports.filter(report => report.id !== id);
@@ -545,14 +659,12 @@ export class PppoeGateway implements Job {
   }
 }
 
-const maxReports = 4;
-
 function told({ field, expected, got }: Problem): Pick<AclStatus, 'reason' | 'field' | 'expected' | 'got'> {
   return {
-    reason: `${field === '' ? 'payload' : field}: expected ${expected}, got ${got}`.slice(0, 200),
-    field: field.slice(0, 64),
-    expected: expected.slice(0, 200),
-    got: got.slice(0, 64),
+    reason: clip(`${field === '' ? 'payload' : field}: expected ${expected}, got ${got}`, longestText),
+    field,
+    expected,
+    got: clip(got, longestGot),
   };
 }
 
@@ -564,4 +676,11 @@ function prefixed(text: string, counts: Counts): Counts {
   const all: { [name: string]: number } = {};
   for (const name of Object.keys(counts)) all[text + name] = counts[name];
   return all;
+}
+
+/** At most `maxBytes` of UTF-8: an AC may have any name. */
+function clip(text: string, maxBytes: number): string {
+  let end = Math.min(text.length, maxBytes);
+  while (utf8Length(text.slice(0, end)) > maxBytes) end--;
+  return text.slice(0, end);
 }

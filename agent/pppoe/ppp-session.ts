@@ -580,7 +580,8 @@ export class PppSession implements ControlOwner, AuthenticationOwner {
     }
     this.counters.add('echo-request');
     const { magicNumber } = this.lcpOptions;
-    const data = packet.data.subarray(0, Math.max(0, this.lcpOptions.peerMru - echoBytes));
+    const most = Math.max(0, this.lcpOptions.peerMru - echoBytes);
+    const data = packet.data.subarray(0, Math.min(packet.data.length, most));
     const reply: Lcp = { kind: 'echo-reply', identifier: packet.identifier, magicNumber, data };
     this.lcp.echo(now, lcpPacket(reply));
   }

@@ -93,6 +93,8 @@ export class SessionTable {
   echoMisses = new Uint8Array(firstRows);
   /** Serial of the AC-Cookie the session was opened with (discovery-server.ts). */
   cookieSerial = new Uint32Array(firstRows);
+  /** Of the limits by line there. */
+  lineSlot = new Uint16Array(firstRows);
   /** Place of the service in the configuration. */
   service = new Uint8Array(firstRows);
 
@@ -299,6 +301,7 @@ export class SessionTable {
     this.lastIdentifier[row] = 0;
     this.echoMisses[row] = 0;
     this.cookieSerial[row] = 0;
+    this.lineSlot[row] = 0;
     this.service[row] = 0;
     this.circuitIds[row * lineIdSlot] = 0;
     this.remoteIds[row * lineIdSlot] = 0;
@@ -370,6 +373,7 @@ export class SessionTable {
     this.lastIdentifier = grown8(this.lastIdentifier, rows);
     this.echoMisses = grown8(this.echoMisses, rows);
     this.cookieSerial = grown32(this.cookieSerial, rows);
+    this.lineSlot = grown16(this.lineSlot, rows);
     this.service = grown8(this.service, rows);
     this.circuitIds = grown8(this.circuitIds, rows * lineIdSlot);
     this.remoteIds = grown8(this.remoteIds, rows * lineIdSlot);

@@ -2,6 +2,7 @@
  * A short visit to the broker by a command: connect, ask, wait for the answer, leave. No session stays behind.
  */
 
+import { setTimeout as pause } from 'node:timers/promises';
 import { connect, type IPublishPacket, type MqttClient } from 'mqtt';
 import { checkBrokerUrl, describeBrokerError, subscribe, within } from '../mqtt/session.js';
 
@@ -55,10 +56,6 @@ export async function collectRetained(url: string, filter: string): Promise<Map<
     while (Date.now() - heardAt < quietMs && Date.now() < endAt) await pause(quietMs / 5);
     return retained;
   });
-}
-
-export function pause(ms: number): Promise<void> {
-  return new Promise(resolve => setTimeout(resolve, ms));
 }
 
 class Visitor implements Visit {

@@ -176,6 +176,18 @@ export function program(): Command {
       print('removed');
     });
 
+  rule
+    .command('load')
+    .description('publish all rules of a file, such as host-sim/scenario/proxy/rules/recommended.json')
+    .argument('<node>', '<node> or <site>/<node>')
+    .argument('<file>', 'a JSON object of rules by id')
+    .addOption(siteOption())
+    .addOption(brokerOption())
+    .action(async (nodeName, file, { site, broker }) => {
+      const { loadRules, parseNode } = await import('./rule.js');
+      await loadRules(broker, parseNode(nodeName, site), file, print);
+    });
+
   kith
     .command('proxy')
     .description('the power proxy, offline')
@@ -274,6 +286,12 @@ export function program(): Command {
     .option('--out <directory>', 'draw the plots here, as SVG')
     .addOption(jsonOption())
     .action(async options => (await import('./paper.js')).printProxyPaper(options, print));
+  paper
+    .command('bras')
+    .description('the software BRAS: sessions a second, and memory, measured on this machine (some 20 s)')
+    .option('--out <directory>', 'draw Fig. 3.7 and 3.8 here, as SVG')
+    .addOption(jsonOption())
+    .action(async options => (await import('./paper.js')).printBrasPaper(options, print));
 
   kith
     .command('decode')

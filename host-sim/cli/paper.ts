@@ -78,6 +78,22 @@ export async function printProxyPaper(
   for (const file of files) await print(`wrote ${file}`);
 }
 
+/** Throws an Error that names `--out` if the plots cannot be written. */
+export async function printBrasPaper(
+  { out, json }: { readonly out?: string; readonly json?: boolean },
+  print: (line: string) => Promise<void> | void,
+): Promise<void> {
+  const { brasExperiments } = await import('../bras/paper.js');
+  const { rows, figures } = brasExperiments();
+  const files = out === undefined ? [] : await (await import('../plot/plot.js')).writeFigures(out, figures);
+  if (json) {
+    await print(JSON.stringify({ rows: rows.map(rowToJson) }));
+    return;
+  }
+  for (const line of describeRows(rows)) await print(line);
+  for (const file of files) await print(`wrote ${file}`);
+}
+
 function isOutcome(id: string, outcomes: readonly Outcome[]): boolean {
   const [place, policy, quantity] = id.split('/');
   return outcomes.some(

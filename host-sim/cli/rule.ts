@@ -1,5 +1,5 @@
 /**
- * `kith rule ls|get|put|rm`: rules by their topics. The broker's retained messages are the truth, so these commands
+ * `kith rule ls|get|put|load|rm`: rules by their topics. The broker's retained messages are the truth, so these commands
  * work with any broker and without a coordinator; but for `put --dry-run` without a capture, which asks the coordinator what
  * it has recorded.
  */
@@ -15,13 +15,17 @@ import { type RuleRecord, ruleStanding, toJson } from '../coordinator/coordinato
 import { decodeMessage, decodePeoplesPayload } from '../coordinator/payload.js';
 import type {
   CapturePreview,
+  Match,
   RecordedEvent,
   RecordedTelemetry,
   RecordPreview,
 } from '../coordinator/preview.js';
 import type { DeclaredHost } from '../scenario/proxy/hosts-file.js';
+import { parseRules } from '../scenario/proxy/rules-file.js';
 import { collectRetained, type Hear, visit } from './client.js';
 
+/** Recorded packets that a dry run lists. */
+const mostPackets = 10;
 /** How long a node may take to answer a rule; a connected one needs milliseconds. */
 const answerMs = 5_000;
 
@@ -82,6 +86,25 @@ export async function readRule(argument: string): Promise<Uint8Array> {
   return readFile(path).catch(error => {
     throw new Error(`rule file ${path}: ${(error as Error).message}`);
   });
+}
+
+/** Publishes each rule of a file, in its order, and prints the node's word on it; throws if one was not accepted. */
+export async function loadRules(
+  url: string,
+  node: NodeId,
+  file: string,
+  print: (line: string) => Promise<void> | void,
+): Promise<void> {
+  const text = await readFile(file, 'utf8').catch(error => {
+    throw new Error(`rule file ${file}: ${(error as Error).message}`);
+  });
+  const refused: string[] = [];
+  for (const { id, payload } of parseRules(file, text)) {
+    const status = await putRule(url, node, id, payload);
+    if (status.status !== 'accepted') refused.push(id);
+    await print(`${id} ${status.status}${status.reason === undefined ? '' : `: ${status.reason}`}`);
+  }
+  if (refused.length > 0) throw new Error(`not accepted: ${refused.join(', ')}`);
 }
 
 /** Publishes the rule and waits for the node's word on it. */
@@ -157,8 +180,8 @@ export async function dryRunRule(
     const { askNode } = await import('./watch.js');
     const known = await askNode(url, node, 1000);
     const telemetry = known['telemetry'] as readonly RecordedTelemetry[];
-    const { lastEvent } = known['node'] as { readonly lastEvent?: RecordedEvent };
-    const answer = preview.previewFromRecord({ id, payload, rules: records, telemetry, lastEvent });
+    const events = known['events'] as readonly RecordedEvent[];
+    const answer = preview.previewFromRecord({ id, payload, rules: records, telemetry, events });
     return describeRecordPreview(`${id} at ${where}`, answer);
   }
   const { framesOf, readHosts, describeEnergy } = await import('./proxy.js');
@@ -185,7 +208,7 @@ async function listHosts(url: string, node: NodeId): Promise<DeclaredHost[]> {
 }
 
 function describeRecordPreview(what: string, preview: RecordPreview): string[] {
-  const { place, of, replaces, timesPerDay, spanMs, frames, unmatched, lastPacket } = preview;
+  const { place, of, replaces, timesPerDay, spanMs, frames, unmatched, packets } = preview;
   const lines = [
     `dry run of ${what}, from what the coordinator has recorded; nothing was published`,
     `it would be tried ${place}. of ${of}${replaces ? ', in place of the one of its id' : ''}`,
@@ -201,15 +224,18 @@ function describeRecordPreview(what: string, preview: RecordPreview): string[] {
         : `it had ${hits} in at most ${formatDuration(withinMs)}`;
     lines.push(`it takes ${part} of the frames of ${rule}: ${had}`);
   }
-  if (lastPacket) {
-    const { name, rule, packet = 'a frame', match } = lastPacket;
-    const by = rule === undefined ? '' : ` of ${rule}`;
-    const verdict = {
-      yes: 'it matches',
-      no: 'it does not match',
-      'cannot tell': 'whether it matches cannot be told from this',
-    };
-    lines.push(`the last event is ${name}${by}, ${packet}: ${verdict[match]}`);
+  if (packets.length > 0) {
+    const of = (match: Match) => packets.filter(each => each.match === match);
+    lines.push(
+      `of ${packets.length} recorded packets since ${new Date(packets[0].at).toISOString()}, each of which woke a host or was redirected, ` +
+        `it matches ${of('yes').length}; ${of('no').length} not; of ${of('cannot tell').length} it cannot be told`,
+    );
+    const byWords = new Map<string, number>();
+    for (const { name, rule, packet = 'a frame' } of of('yes')) {
+      const words = `${packet} (${name}${rule === undefined ? '' : ` by ${rule}`})`;
+      byWords.set(words, (byWords.get(words) ?? 0) + 1);
+    }
+    for (const [words, times] of [...byWords].slice(-mostPackets)) lines.push(`  ${times} × ${words}`);
   }
   if (spanMs > 0) {
     const all = frames === undefined ? '' : `the node heard ${frames} frames, `;

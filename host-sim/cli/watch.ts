@@ -3,6 +3,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import { descriptors, type Info } from '../../agent/message/messages.js';
 import {
   coordinatorTopicOf,
@@ -13,7 +14,7 @@ import {
 } from '../../agent/message/topic.js';
 import { toJson } from '../coordinator/coordinator.js';
 import { decodeMessage, decodePeoplesPayload } from '../coordinator/payload.js';
-import { collectRetained, pause, visit } from './client.js';
+import { collectRetained, visit } from './client.js';
 
 export interface Seen {
   readonly topic: string;
@@ -117,7 +118,13 @@ export async function askNode(url: string, id: NodeId, limit: number): Promise<{
     const late = new Error(
       `the coordinator did not answer within ${answerMs / 1000} s: is one connected to this broker?`,
     );
-    const body = await Promise.race([answered, pause(answerMs).then(() => Promise.reject(late))]);
+    const waiting = new AbortController();
+    const body = await Promise.race([
+      answered,
+      // The wait goes on in nobody's way, but would keep the process.
+      pause(answerMs, undefined, { signal: waiting.signal }).then(() => Promise.reject(late)),
+    ]);
+    waiting.abort();
     if (!body['ok']) throw new Error(String(body['error']));
     if (body['node'] === null)
       throw new Error(`there is no node ${id.site}/${id.node}: kith node ls lists them`);

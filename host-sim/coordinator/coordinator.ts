@@ -45,10 +45,19 @@ export interface NodeRecord extends NodeId {
   info?: Info;
   ledger?: Ledger;
   lastEvent?: Event & { readonly name: string };
+  /** Events heard, the last `keptEvents` of which are documents of their own (`eventKind`). */
+  events?: number;
   /** By id, as the node reports them. */
   hosts?: { readonly [id: string]: HostStatus };
   acls?: { readonly [id: string]: AclStatus };
   heardAt: number;
+}
+
+/** Events kept of a node: a few nights of a home's. */
+const keptEvents = 256;
+
+function eventKind({ site, node }: NodeId): string {
+  return `event/${site}/${node}`;
 }
 
 /** A rule as people desire it and as the node reports it. `at` is when the coordinator heard it, ms since 1970. */
@@ -203,9 +212,7 @@ export class Coordinator {
           node.ledger = body;
         });
       case 'event':
-        return this.ingestDocument(id, leaf, publication, 'bad-event', descriptors.event, (node, body) => {
-          node.lastEvent = { ...body, name: leaf.name };
-        });
+        return this.ingestEvent(id, leaf, publication);
       case 'telemetry':
         return this.ingestTelemetry(id, leaf, publication);
       case 'rule':
@@ -308,7 +315,16 @@ export class Coordinator {
       ]),
     );
     const record = this.nodes.get(keyOf(id)) ?? null;
-    answer({ ok: true, node: record, totals, telemetry });
+    const events =
+      limit === 0 ? [] : await this.durably(store.all<{ readonly number: number }>(eventKind(id)));
+    events.sort((a, b) => a.value.number - b.value.number);
+    answer({
+      ok: true,
+      node: record,
+      totals,
+      telemetry,
+      events: events.slice(-(limit as number)).map(({ value }) => value),
+    });
   }
 
   private async ingestState(id: NodeId, publication: Publication): Promise<void> {
@@ -359,6 +375,26 @@ export class Coordinator {
     await this.durably(this.options.store.put('node', keyOf(id), node));
     this.mirror(id, leaf, { ...decoded.value, at: iso(node.heardAt) }, leaf.kind !== 'event');
     if (leaf.kind === 'event' && node.lastEvent) this.options.event?.(id, node.lastEvent);
+  }
+
+  /** The latest events of a node are kept one by one, for a preview of rules (preview.ts). One that comes twice counts once. */
+  private async ingestEvent(
+    id: NodeId,
+    leaf: Leaf & { readonly name: string },
+    publication: Publication,
+  ): Promise<void> {
+    const before = this.nodes.get(keyOf(id))?.lastEvent;
+    let kept: Promise<void> | undefined;
+    await this.ingestDocument(id, leaf, publication, 'bad-event', descriptors.event, (node, body) => {
+      node.lastEvent = { ...body, name: leaf.name };
+      if (before && before.boot === body.boot && before.seq === body.seq) return;
+      const number = node.events ?? 0;
+      const place = number % keptEvents;
+      node.events = number + 1;
+      const event = { ...node.lastEvent, at: this.options.clock(), number };
+      kept = this.options.store.put(eventKind(id), String(place), JSON.parse(toJson(event)));
+    });
+    if (kept) await this.durably(kept);
   }
 
   /** The node cleared its report of a host or an access list. */
@@ -517,7 +553,10 @@ export class Coordinator {
     for (const what of ['info', 'ledger', 'lastEvent']) this.release(`${keyOf(id)}/${what}`);
     for (const what of Object.keys(node.hosts ?? {})) this.release(`${keyOf(id)}/host-status/${what}`);
     for (const what of Object.keys(node.acls ?? {})) this.release(`${keyOf(id)}/acl-status/${what}`);
-    await this.durably(this.options.store.remove('node', keyOf(id)));
+    const { store } = this.options;
+    await this.durably(store.remove('node', keyOf(id)));
+    for (const { key } of await this.durably(store.all(eventKind(id))))
+      await this.durably(store.remove(eventKind(id), key));
     for (const kind of ['state', 'info', 'ledger'] as const) this.mirror(id, { kind }, undefined, true);
   }
 

@@ -2,9 +2,10 @@
  * What a rule would have done, told before it is sent (`kith rule put --dry-run`): from a capture, by a replay with it and
  * one without; or from what the coordinator has recorded of the node, which is less.
  *
- * The record holds counters (telemetry, rule statuses) and the node's last event, but no frames. So it tells where the rule
- * would stand among the others, which of them it would take frames from and how many they had, whether it would have taken
- * the last packet that woke a host, and how many frames there were at most; it does not tell how many the rule would have had.
+ * The record holds counters (telemetry, rule statuses) and the latest events, but of the frames only those that woke a host or
+ * went to the coordinator. So it tells where the rule would stand among the others, which of them it would take frames from
+ * and how many they had, which of the packets in events it would have taken, and how many frames there were at most; it does
+ * not tell how many the rule would have had.
  */
 
 import { encodeUtf8, parseHex } from '../../agent/core/bytes.js';
@@ -83,8 +84,10 @@ export interface RecordedTelemetry {
   readonly counters: { readonly [name: string]: number };
 }
 
-/** The node's last event, as the coordinator gives it out: bytes are hex. */
+/** An event of the node, as the coordinator gives it out: bytes are hex. */
 export interface RecordedEvent {
+  /** When the coordinator heard it, ms since 1970. */
+  readonly at: number;
   readonly name: string;
   readonly rule?: string;
   readonly host?: string;
@@ -98,7 +101,7 @@ export interface RecordQuestion {
   /** All of the node. */
   readonly rules: readonly RuleRecord[];
   readonly telemetry: readonly RecordedTelemetry[];
-  readonly lastEvent?: RecordedEvent | undefined;
+  readonly events: readonly RecordedEvent[];
 }
 
 export type Match = 'yes' | 'no' | 'cannot tell';
@@ -128,7 +131,8 @@ export interface RecordPreview {
   /** In that span: what the node heard at all, and what no rule took. */
   readonly frames: number | undefined;
   readonly unmatched: number | undefined;
-  readonly lastPacket: (RecordedEvent & { readonly match: Match }) | undefined;
+  /** Events with a packet or a frame, oldest first. */
+  readonly packets: readonly (RecordedEvent & { readonly match: Match })[];
 }
 
 /** The agent's own judgement of a rule: limits of size, shape, and what only shows when it is compiled. */
@@ -143,7 +147,7 @@ export function judgeRule(
 
 /** Throws an Error that names the field at fault if the node would refuse the rule. */
 export function previewFromRecord(question: RecordQuestion): RecordPreview {
-  const { id, payload, telemetry, lastEvent } = question;
+  const { id, payload, telemetry, events } = question;
   const judged = judgeRule(id, payload);
   if (!judged.ok) throw new Error(describeProblem(judged.problem));
   const rule = judged.value;
@@ -187,10 +191,9 @@ export function previewFromRecord(question: RecordQuestion): RecordPreview {
     spanMs,
     frames,
     unmatched,
-    lastPacket:
-      lastEvent && (lastEvent.packet !== undefined || lastEvent.frame !== undefined)
-        ? { ...lastEvent, match: matchEvent(rule, lastEvent) }
-        : undefined,
+    packets: events
+      .filter(({ packet, frame }) => packet !== undefined || frame !== undefined)
+      .map(event => ({ ...event, match: matchEvent(rule, event) })),
   };
 }
 
@@ -255,7 +258,9 @@ export function matchEvent(rule: CompiledRule, { packet, frame, host }: Recorded
     if (inBox === 'yes' || found === 'no') found = inBox;
     if (found === 'yes') break;
   }
-  return found === 'yes' && (rule.payload || rule.question || rule.registered) ? 'cannot tell' : found;
+  return found === 'yes' && (rule.payload || rule.question || rule.registered || rule.asked)
+    ? 'cannot tell'
+    : found;
 }
 
 function matchFrame(rule: CompiledRule, bytes: Uint8Array): Match {
@@ -264,7 +269,7 @@ function matchFrame(rule: CompiledRule, bytes: Uint8Array): Match {
   const fields = new Fields();
   fields.read(bytes, headers, true);
   if (!matches(rule, fields)) return 'no';
-  return rule.registered ? 'cannot tell' : 'yes';
+  return rule.registered || rule.asked ? 'cannot tell' : 'yes';
 }
 
 /** What the words of an event (`tcp 192.0.2.20:50000 > 192.0.2.10:22 syn`) say of the frame's fields. */

@@ -124,6 +124,20 @@ test('a dry run tells what a rule would have done, from the record and from a ca
   );
   assert.match(output, /\nit would be tried 1\. of 3\n/);
   assert.match(output, /\nit takes some of the frames of rest: it had \d+ in at most /);
+  await Process.runKith([
+    'rule',
+    'put',
+    'gw-1',
+    'all-tcp',
+    JSON.stringify({ ...wake, priority: 100 }),
+    ...broker,
+  ]);
+  await eventually('a wake that is recorded', async () => {
+    const ran = await dry('ssh', wake);
+    return /\nof \d+ recorded packets since .* it matches [1-9]\d*; .*\n {2}\d+ × tcp \S+ > \S+:22 syn \(wake by all-tcp\)\n/.test(
+      ran.output,
+    );
+  });
   assert.match(output, /\nnot known: how many frames it would have had/);
 
   const hosts = await file('dry-hosts.json', [sleeper]);

@@ -289,4 +289,25 @@ test('payloads and the registry are bounded, each bound is counted, and room com
   });
 });
 
+test('the latest events of a node are kept over a restart, each once, and go with the node', async () => {
+  const event = (seq: number) => ({ boot, seq, uptime: seq, rule: 'ssh', packet: `packet ${seq}` });
+  await within(async ({ say, store }) => {
+    for (let seq = 0; seq < 300; seq++) await say('event/wake', event(seq));
+    await say('event/wake', event(299));
+    assert.is((await store.all('event/home/gw-1')).length, 256);
+  });
+  await within(async ({ say, store, coordinator, mirror }) => {
+    await say('event/wake', event(300));
+    const payload = json({ transaction: 't', site: 'home', node: 'gw-1', limit: 3 });
+    await coordinator.ingest({ topic: 'kith/json/coordinator/request/node', payload });
+    const answer = mirror.get('kith/json/coordinator/response/node') as { events: { packet: string }[] };
+    assert.equal(
+      answer.events.map(({ packet }) => packet),
+      ['packet 298', 'packet 299', 'packet 300'],
+    );
+    await say('state', '');
+    assert.equal(await store.all('event/home/gw-1'), []);
+  });
+});
+
 test.run();

@@ -52,6 +52,7 @@ test('the record tells where a rule would stand, what leaves it nothing, and wha
     payload: json({ ...ssh, priority: 50 }),
     rules,
     telemetry: [],
+    events: [],
   });
   assert.equal([late.place, late.of, late.replaces], [2, 3, false]);
   assert.equal(late.leavesTo, [{ rule: 'tcp', part: 'all' }]);
@@ -66,6 +67,7 @@ test('the record tells where a rule would stand, what leaves it nothing, and wha
     payload: json({ trigger: { tcp: {} }, action: 'drop', priority: 200 }),
     rules,
     telemetry: [],
+    events: [],
   });
   assert.is(early.place, 1);
   assert.equal(
@@ -98,6 +100,7 @@ test('a rule of the same id is replaced, and rejected and expired ones do not co
     payload: json(ssh),
     rules: [dropAll, dropTcp, rejected, expired],
     telemetry: [],
+    events: [],
   });
   assert.equal([preview.place, preview.of, preview.replaces], [1, 2, true]);
   assert.equal(preview.leavesTo, []);
@@ -120,6 +123,7 @@ test('telemetry is counted from the first to the last message of each boot, and 
       payload: json(ssh),
       rules: [],
       telemetry,
+      events: [],
     });
     return [spanMs, frames, unmatched];
   };
@@ -138,6 +142,7 @@ test('telemetry is counted from the first to the last message of each boot, and 
 
 test('of the last packet in words it is told whether the rule takes it, and no more than the words say', () => {
   const event: RecordedEvent = {
+    at: 0,
     name: 'wake',
     rule: 'ssh',
     host,
@@ -168,9 +173,33 @@ test('of the last packet in words it is told whether the rule takes it, and no m
   }
 });
 
+test('of the events recorded those with a packet are told, each with whether the rule would have taken it', () => {
+  const wake = { name: 'wake', rule: 'all', host, packet: 'tcp 192.0.2.20:50000 > 192.0.2.10:22 syn' };
+  const { packets } = previewFromRecord({
+    id: 'ssh',
+    payload: json(ssh),
+    rules: [],
+    telemetry: [],
+    events: [
+      { at: 1, ...wake },
+      { at: 2, name: 'awake', host },
+      { at: 3, ...wake, packet: 'tcp 192.0.2.20:50000 > 192.0.2.10:80 syn' },
+      { at: 4, ...wake, packet: 'ethertype 0x806' },
+    ],
+  });
+  assert.equal(
+    packets.map(({ at, match }) => [at, match]),
+    [
+      [1, 'yes'],
+      [3, 'no'],
+      [4, 'cannot tell'],
+    ],
+  );
+});
+
 test('of a redirected frame it is known exactly whether the rule takes it', () => {
   const syn = segment({ flags: 2, options: [] });
-  const event = { name: 'redirect', rule: 'x', host, packet: 'tcp …', frame: formatHex(syn) };
+  const event = { at: 0, name: 'redirect', rule: 'x', host, packet: 'tcp …', frame: formatHex(syn) };
   for (const [trigger, told] of [
     [{ tcp: { dstPort: 22, flags: 'syn' } }, 'yes'],
     [{ ipv4: { timeToLive: 64 } }, 'yes'],
@@ -184,7 +213,7 @@ test('of a redirected frame it is known exactly whether the rule takes it', () =
 
 test('a rule that the node would refuse is refused with the field at fault', () => {
   const ask = (rule: unknown) =>
-    previewFromRecord({ id: 'x', payload: json(rule), rules: [], telemetry: [] });
+    previewFromRecord({ id: 'x', payload: json(rule), rules: [], telemetry: [], events: [] });
   assert.throws(
     () => ask({ trigger: { tcp: { dstPort: 'ssh' } }, action: 'wake' }),
     /^trigger\.tcp\.dstPort: expected /,

@@ -157,10 +157,7 @@ test('a rule that is wrong is refused with the path, what was expected, and what
       { ...good, host: '3c:22:fb:01:02' },
       'host: expected a MAC address such as 3c:22:fb:01:02:03, got "3c:22:fb:01:02"',
     ],
-    [
-      { ...good, action: 'reboot' },
-      'action: expected "drop", "wake", "respond" or "redirect", got "reboot"',
-    ],
+    [{ ...good, action: 'reboot' }, 'action: expected "drop", "wake", "respond" or "redirect", got "reboot"'],
     [
       { ...good, action: { drop: 1 } },
       'action: expected "drop", "wake", "respond" or "redirect", got a map of drop',

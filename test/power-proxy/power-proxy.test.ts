@@ -319,7 +319,10 @@ test('a frame is sent on to another host, to a program beside the agent, or to t
     [formatMac(sent.subarray(0, 6)), formatMac(sent.subarray(6, 12))],
     [standby, formatMac(gateway)],
   );
-  assert.equal([...sent.subarray(12)], [...syn.subarray(12)]);
+  const sentOn = layersOf(sent);
+  const before = layersOf(syn);
+  assert.is(sentOn['ipv4']['timeToLive'], Number(before['ipv4']['timeToLive']) - 1, 'as a router does');
+  assert.equal(sentOn['tcp'], before['tcp']);
   to({ stub: 'honeypot' });
   const stubbed = bench.hear(6002, syn).find(effect => effect.kind === 'redirect');
   assert.ok(stubbed?.kind === 'redirect');
