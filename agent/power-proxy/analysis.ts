@@ -52,9 +52,27 @@ export function chatterOf(rows: readonly TrafficRow[] = trafficRows): Chatter[] 
   return chatter;
 }
 
+/** What the node can do, as far as rules depend on it. */
+export interface Means {
+  /** Whether there is a link to hear and send frames on. */
+  readonly hasLinks: boolean;
+}
+
 /** What is odd about the rule at `place` of `order`, the rules in force in the order they are tried. */
-export function analyse(order: readonly Ruled[], place: number, chatter: readonly Chatter[]): Warning[] {
+export function analyse(
+  order: readonly Ruled[],
+  place: number,
+  chatter: readonly Chatter[],
+  means: Means = { hasLinks: true },
+): Warning[] {
   const { rule } = order[place];
+  if (!means.hasLinks)
+    return [
+      {
+        kind: 'unanswerable',
+        text: `this node has no link: it hears no frames, and cannot ${rule.action} for anybody`,
+      },
+    ];
   if (rule.timer) return [];
   if (rule.boxes.length === 0)
     return [{ kind: 'never', text: 'no frame can match it: its fields exclude each other' }];

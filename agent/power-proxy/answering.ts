@@ -84,13 +84,17 @@ export class Answering {
     }
   }
 
-  /** Another member's report may make one that waits for this host needless. */
+  /** Whether it is another member's report, and any of ours waits. */
+  mayOverhear({ protocol, icmpType, l4Offset }: Headers, frame: Uint8Array): boolean {
+    if (protocol === protocolIgmp)
+      return (frame[l4Offset] === 0x12 || frame[l4Offset] === 0x16) && this.igmp.pollAt() !== never;
+    return protocol === protocolIcmpv6 && icmpType === icmpv6Report && this.mld.pollAt() !== never;
+  }
+
+  /** It may make one that waits for this host needless. */
   overhear(question: Question): void {
-    const { headers, frame } = question;
-    if (headers.protocol === protocolIgmp && this.igmp.pollAt() !== never) {
-      const type = frame[headers.l4Offset];
-      if (type === 0x12 || type === 0x16) this.igmp.respond(question);
-    } else if (headers.icmpType === icmpv6Report && this.mld.pollAt() !== never) this.mld.respond(question);
+    if (question.headers.protocol === protocolIgmp) this.igmp.respond(question);
+    else this.mld.respond(question);
   }
 
   poll(now: number, send: SendDue): void {

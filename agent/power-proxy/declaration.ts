@@ -45,6 +45,8 @@ interface Entry {
   declaration: Declaration | undefined;
   host: Host | undefined;
   isDue: boolean;
+  /** The payload in force, while the outbox has no room to keep it. */
+  unsaved: Uint8Array | undefined;
 }
 
 export type DeclarationCounter = 'hosts.declared' | 'hosts.rejected' | 'hosts.withdrawn' | 'hosts.unreadable';
@@ -98,7 +100,9 @@ export class Declarations {
     if (!compiled.ok) this.reject(id, payload, compiled.problem);
     else if (this.take(now, id, payload, compiled.value, retained)) {
       this.calls.count('hosts.declared');
-      this.context.save(keyPrefix + id, new Uint8Array(payload));
+      const entry = this.find(id);
+      if (entry) entry.unsaved = new Uint8Array(payload);
+      this.save();
     }
   }
 
@@ -113,16 +117,24 @@ export class Declarations {
   }
 
   isDue(): boolean {
+    if (this.context.room() > 0 && this.entries.some(entry => entry.unsaved)) return true;
     return this.context.canPublish() && this.entries.some(entry => entry.isDue || entry.host?.isChanged);
   }
 
   report(now: number): void {
+    this.save();
     for (const entry of this.entries) {
       if (!(entry.isDue || entry.host?.isChanged) || !this.context.canPublish()) continue;
       entry.isDue = false;
       if (entry.host) entry.host.isChanged = false;
       this.context.publish({ kind: 'host-status', name: entry.id }, this.status(now, entry), true);
     }
+  }
+
+  /** Keeps what is not kept yet, as far as the outbox has room. */
+  private save(): void {
+    for (const entry of this.entries)
+      if (entry.unsaved && this.context.save(keyPrefix + entry.id, entry.unsaved)) entry.unsaved = undefined;
   }
 
   private compile(payload: Uint8Array): Judged<Declaration> {
@@ -216,6 +228,7 @@ export class Declarations {
       declaration: undefined,
       host: undefined,
       isDue: false,
+      unsaved: undefined,
     };
     if (this.entries.length > this.context.limits.hosts) {
       const idle = this.entries.findIndex(({ host }) => !host);

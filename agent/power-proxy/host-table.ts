@@ -46,6 +46,8 @@ export interface Host {
   registeredUntil: number;
   /** What is known of it is saved (saved-sleeper.ts). */
   isSaved: boolean;
+  /** The proxy has answered multicast DNS for it since it fell asleep. */
+  isAnnounced: boolean;
 
   /** When presence or waker next look at it. */
   nextAt: number;
@@ -135,6 +137,7 @@ export class HostTable {
       declaredAs: '',
       registeredUntil: -1,
       isSaved: false,
+      isAnnounced: false,
       nextAt: never,
       probes: 0,
       isLeaving: false,

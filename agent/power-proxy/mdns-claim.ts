@@ -29,7 +29,7 @@ import {
 } from '../wire/dns.js';
 import type { SendDue } from './respond/due.js';
 import { ownAddressFor, udpFrame, wayToGroup } from './respond/frame.js';
-import { mdnsAnnouncements, mdnsGoodbyes } from './respond/mdns.js';
+import { mdnsAnnouncements, mdnsGoodbyes, serviceTypesName } from './respond/mdns.js';
 import { sameName } from './respond/names.js';
 import type { Served } from './responder.js';
 
@@ -47,9 +47,6 @@ const announcementIntervalMs = 1000;
 const attemptLimit = 999;
 /** §11. */
 const mdnsTimeToLive = 255;
-
-/** Which types of service there are (RFC 6763 §9): others may still offer ours, so it gets no goodbye. */
-export const serviceTypesName = '_services._dns-sd._udp.local';
 
 /** A link, and what of the agent's is announced there. */
 export interface Place {

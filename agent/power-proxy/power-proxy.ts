@@ -29,16 +29,17 @@ import { type Answer, type AnswerState, answerOf } from './answer.js';
 import { Answering, responderOf } from './answering.js';
 import { Asked } from './asked.js';
 import { type DeclarationCounter, Declarations, declarationCounters, undeclare } from './declaration.js';
-import { type Host, HostTable, isSilent } from './host-table.js';
+import { type Host, HostTable, isSilent, tagsOf } from './host-table.js';
 import { learnFrom, learnTo } from './learn.js';
 import { Presence, type PresenceCounter, presenceCounters } from './presence.js';
 import { keepDhcp } from './respond/dhcp-renewal.js';
 import { keepDhcpv6 } from './respond/dhcpv6-renewal.js';
 import type { SendDue } from './respond/due.js';
 import { defaultTimeToLive, readDatagram, udpFrame, wayBack } from './respond/frame.js';
+import { mdnsGoodbyes } from './respond/mdns.js';
 import { keepNatMapping } from './respond/nat-keepalive.js';
 import type { Keeper, Question } from './responder.js';
-import type { ResponderName } from './rule.js';
+import { compareRules, type ResponderName } from './rule.js';
 import { type ActiveRule, type RuleCounter, RuleTable } from './rule-table.js';
 import { decodeSleeper, encodeSleeper, isRegistered, sleeperMac, sleeperPrefix } from './saved-sleeper.js';
 import { type Registration, SleepProxy, sleepProxyOutcomes } from './sleep-proxy.js';
@@ -164,6 +165,8 @@ export class PowerProxy implements Job {
   /** A host may be wanted no more. */
   private isSweepDue = false;
   private isRestored = false;
+  /** Keys of what is to be saved no more, for which the outbox had no room: at most one a host, until the next `poll`. */
+  private unerased: readonly string[] = [];
 
   constructor(now: number, context: JobContext, options: PowerProxyOptions) {
     const count = (name: WakerCounter | PresenceCounter | DeclarationCounter, by = 1) =>
@@ -184,6 +187,8 @@ export class PowerProxy implements Job {
       },
       letGo: (_, host) => {
         this.answering.forget(host.mac);
+        if (host.state === 'gone') this.sayGoodbye(host);
+        host.isAnnounced = false;
         this.dropSleeper(host);
         this.endRegistration(host);
       },
@@ -327,6 +332,9 @@ export class PowerProxy implements Job {
   }
 
   poll(now: number): void {
+    const { unerased } = this;
+    this.unerased = [];
+    for (const key of unerased) this.erase(key);
     this.presence.poll(now);
     this.answering.poll(now, this.transmit);
     this.sleepProxy?.poll(now, this.transmit);
@@ -347,7 +355,7 @@ export class PowerProxy implements Job {
       this.registeredUntil,
       this.sleepProxy ? this.sleepProxy.pollAt() : never,
     );
-    return this.declarations.isDue() ? Math.min(at, 0) : at;
+    return this.unerased.length > 0 || this.declarations.isDue() ? Math.min(at, 0) : at;
   }
 
   private learn(now: number, link: string, frame: Uint8Array, headers: Headers, host: Host): void {
@@ -443,28 +451,55 @@ export class PowerProxy implements Job {
   private decideAll(now: number, link: string, frame: Uint8Array, headers: Headers): void {
     const { hosts } = this.hosts;
     if (headers.dstPort === dhcpClientPort) this.learnBroadcastLease(now, frame, headers);
+    const isReport = this.answering.mayOverhear(headers, frame);
     let undecided = 0;
     for (const host of hosts) {
       host.isDecided = !isSilent(host) || isAt(frame, 6, host.mac) || isElsewhere(host, link, headers);
       if (host.isDecided) continue;
       undecided++;
-      if (this.answering.pollAt() < never)
-        this.answering.overhear(this.question(now, link, frame, headers, host));
+      if (isReport) this.answering.overhear(this.question(now, link, frame, headers, host));
     }
-    while (undecided > 0) {
+    for (let round = 0; undecided > 0 && round < roundsOneByOne; round++) {
       const active = this.table.matcher.match(frame, headers, this.applies);
-      if (!active) break;
-      this.table.hit(now, active, frame.length);
-      for (const host of hosts) {
-        if (host.isDecided || !this.concerns(active, host)) continue;
-        host.isDecided = true;
-        undecided--;
-        this.act(now, link, frame, headers, active, host);
-      }
+      undecided = active ? undecided - this.decideBy(now, link, frame, headers, active) : 0;
     }
-    if (undecided === 0) return;
+    if (undecided > 0) this.decideRest(now, link, frame, headers);
     for (const host of hosts)
       if (!host.isDecided && host.registeredUntil >= 0) this.serve(now, link, frame, headers, host);
+  }
+
+  /** All rules that are left, found at once: one after the other each would be looked for behind all before it. */
+  private decideRest(now: number, link: string, frame: Uint8Array, headers: Headers): void {
+    const found: ActiveRule[] = [];
+    this.table.matcher.match(frame, headers, active => {
+      if (this.isFor(active)) found.push(active);
+      return false;
+    });
+    found.sort((a, b) => compareRules(a.rule, b.rule));
+    for (const active of found) this.decideBy(now, link, frame, headers, active);
+  }
+
+  /** Decides by the rule for all hosts that it concerns and none before it did; how many. */
+  private decideBy(
+    now: number,
+    link: string,
+    frame: Uint8Array,
+    headers: Headers,
+    active: ActiveRule,
+  ): number {
+    const { rule } = active;
+    const isDropped = rule.action === 'drop';
+    const only = rule.host ? this.hosts.find(rule.host, 0) : undefined;
+    let count = 0;
+    for (const host of only ? [only] : this.hosts.hosts) {
+      if (host.isDecided || !this.concerns(active, host)) continue;
+      if (count === 0) this.table.hit(now, active, frame.length);
+      host.isDecided = true;
+      count++;
+      if (!isDropped) this.act(now, link, frame, headers, active, host);
+    }
+    if (isDropped && count > 0) this.drop(active, count);
+    return count;
   }
 
   /** A server answers a client that has no address yet, or tells it no, by broadcast (RFC 2131 §4.1). */
@@ -512,8 +547,7 @@ export class PowerProxy implements Job {
   ): void {
     switch (active.rule.action) {
       case 'drop':
-        this.counters.add('frames.dropped');
-        this.decide('dropped', active.id, '');
+        this.drop(active, 1);
         break;
       case 'respond':
         this.respondAs(now, link, frame, headers, active, active.rule.responder, host);
@@ -527,6 +561,11 @@ export class PowerProxy implements Job {
       default:
         unreachable(active.rule.action);
     }
+  }
+
+  private drop(active: ActiveRule, hostCount: number): void {
+    this.counters.add('frames.dropped', hostCount);
+    this.decide('dropped', active.id, '');
   }
 
   /** `active` is `undefined` where the host's registration decides. */
@@ -552,6 +591,7 @@ export class PowerProxy implements Job {
       : this.answering.respond(responder, question, send);
     if (said === 'answered' || said === 'scheduled') {
       this.throttle.take(frame);
+      if (headers.dstPort === mdnsPort) host.isAnnounced = true;
       this.counters.add(said === 'answered' ? 'frames.answered' : 'frames.scheduled');
       this.decide(said, id, '');
       return;
@@ -696,9 +736,20 @@ export class PowerProxy implements Job {
     if (!host || host.registeredUntil < 0) return;
     this.undoRegistration(host);
     this.dropSleeper(host);
+    this.sayGoodbye(host);
     this.context.event(now, 'registration-ended', { host: host.name, text: why });
     this.answering.forget(host.mac);
     this.hosts.sweep();
+  }
+
+  /** Whoever heard its multicast DNS records of the proxy is told that they are no more (RFC 6762 §10.1). */
+  private sayGoodbye(host: Host): void {
+    if (!host.isAnnounced) return;
+    host.isAnnounced = false;
+    for (const link of this.context.links)
+      if (host.link === '' || host.link === link.name)
+        for (const frame of mdnsGoodbyes({ link, tags: tagsOf(host) }, host.profile))
+          this.context.transmit(link.name, frame);
   }
 
   /** The host is awake, or gone: what it had registered counts no more. */
@@ -741,11 +792,19 @@ export class PowerProxy implements Job {
 
   private saveSleeper(now: number, host: Host): void {
     const bytes = encodeSleeper(now, host);
-    if (bytes && this.context.save(sleeperPrefix + host.name, bytes)) host.isSaved = true;
+    const key = sleeperPrefix + host.name;
+    if (!bytes || !this.context.save(key, bytes)) return;
+    host.isSaved = true;
+    this.unerased = this.unerased.filter(other => other !== key);
   }
 
   private dropSleeper(host: Host): void {
-    if (host.isSaved && this.context.save(sleeperPrefix + host.name, undefined)) host.isSaved = false;
+    if (host.isSaved) this.erase(sleeperPrefix + host.name);
+    host.isSaved = false;
+  }
+
+  private erase(key: string): void {
+    if (!this.context.save(key, undefined)) this.unerased = [...this.unerased, key];
   }
 
   private restoreSleepers(now: number): void {
@@ -756,7 +815,7 @@ export class PowerProxy implements Job {
       const host =
         mac && (isRegistered(bytes) ? this.hosts.know(now, mac, 'asleep') : this.hosts.find(mac, 0));
       if (!host || key !== sleeperPrefix + host.name || !decodeSleeper(now, bytes, host)) {
-        this.context.save(key, undefined);
+        this.erase(key);
         continue;
       }
       host.isSaved = true;
@@ -836,6 +895,8 @@ export class PowerProxy implements Job {
   }
 }
 
+/** Rules that decide about a frame to a group, each for some hosts, before those that are left are collected. */
+const roundsOneByOne = 4;
 /** The longest frame that may be readdressed: Ethernet's MTU with two VLAN tags. */
 const maxFrameLength = 1514 + 8;
 /** What an event has room for (messages.cddl). */

@@ -227,6 +227,8 @@ export class Presence {
     });
     if (host.failures < maxFailures) {
       this.enter(now, host, 'asleep');
+      // On somebody's request it may have been woken before it was found asleep.
+      if (!host.profile.linkAddress) this.standIn(now, host);
       return;
     }
     this.calls.count('hosts.gone');

@@ -6,7 +6,7 @@
  * As mDNSResponder sends it (mDNSCore/mDNS.c, SendSPSRegistration): no zone at all, the records in the update section,
  * those that are the host's alone with the cache flush bit, and nothing but additions. What one message of 1440 bytes does
  * not hold follows in another with the same sequence number, so registrations of one sequence add up (`merge`). Its TCP
- * keepalive records are left out: they hold sequence numbers that are nobody's business. Bounded by `dnsRecordLimit`.
+ * keepalive records are left out: they hold sequence numbers that are nobody's business. Bounded by `dnsRecordLimit` and `longestBytes`.
  */
 
 import { copyBytes, decodeUtf8, sameBytes } from '../core/bytes.js';
@@ -80,6 +80,12 @@ export type RegistrationFault =
 
 type Owner = Extract<EdnsOption, { kind: 'owner' }>;
 
+/**
+ * Of all records of a host, as one message: as long as one of multicast DNS may be (RFC 6762 §17). A dozen services take a
+ * third of it, and a device with little memory and flash keeps it for every host.
+ */
+const longestBytes = 9000;
+
 /** An update that asks for proxying, read but not yet judged: arrays are views into the message. */
 export interface RegistrationRequest {
   readonly owner: Owner;
@@ -132,7 +138,7 @@ export function mergeRegistration(
     if (!records.some(other => isSameRecord(other, record))) records.push(copyRecord(record));
   for (const record of earlier?.records ?? [])
     if (!records.some(other => isSameRecord(other, record))) records.push(record);
-  if (records.length > dnsRecordLimit) return fail('too-many-records');
+  if (records.length > dnsRecordLimit || lengthOf(records) > longestBytes) return fail('too-many-records');
   const ipv4: Uint8Array[] = [];
   const ipv6: Uint8Array[] = [];
   const names: string[] = [];
@@ -165,6 +171,11 @@ export function mergeRegistration(
     ports,
     untilAt: where.untilAt,
   });
+}
+
+function lengthOf(answers: readonly DnsDataRecord[]): number {
+  const nothing = { identification: 0, flags: 0, questions: [], authorities: [], additionals: [] };
+  return encodeDnsMessage({ ...nothing, answers }).length;
 }
 
 /** Whether both cannot be true: the same name and type, which is one's alone, and other data (RFC 6762 §9). */

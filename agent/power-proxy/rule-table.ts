@@ -19,7 +19,7 @@ import { decodeCbor, encodeCbor } from '../message/cbor.js';
 import { judge } from '../message/judge.js';
 import { descriptors, type RuleStatus, type Warning } from '../message/messages.js';
 import type { Problem } from '../message/schema.js';
-import { analyse, chatterOf } from './analysis.js';
+import { analyse, chatterOf, type Means } from './analysis.js';
 import type { AnswerState } from './answer.js';
 import { Matcher } from './matcher.js';
 import { type CompiledRule, compileRule } from './rule.js';
@@ -69,6 +69,8 @@ export interface Entry {
   /** What is odd about the rule in force, as of the change `analysedChange`. */
   warnings: readonly Warning[];
   analysedChange: number;
+  /** The outbox had no room for what is to be kept of it. */
+  isUnsaved: boolean;
 }
 
 /** Hits are reported at once, but no more often than this per rule. */
@@ -89,6 +91,7 @@ export class RuleTable {
   private readonly context: JobContext;
   private readonly counters: Counters<RuleCounter>;
   private readonly chatter = chatterOf();
+  private readonly means: Means;
   private entryCount = 0;
   /** Counts what changed the rules in force. */
   private change = 0;
@@ -103,6 +106,7 @@ export class RuleTable {
   constructor(now: number, context: JobContext, counters: Counters<RuleCounter>) {
     this.context = context;
     this.counters = counters;
+    this.means = { hasLinks: context.links.length > 0 };
     const restored: ActiveRule[] = [];
     for (const key of Object.keys(context.saved).sort()) {
       if (key.slice(0, keyPrefix.length) !== keyPrefix) continue;
@@ -214,17 +218,19 @@ export class RuleTable {
 
   poll(now: number): void {
     if (now >= this.expiresAt) this.expire(now);
-    if (now >= this.saveAt) {
+    if (now >= this.saveAt && this.context.room() > 0) {
       this.saveAt = never;
       for (const slot of Object.keys(this.entries))
-        if (this.isTimed(this.entries[slot])) this.save(now, this.entries[slot]);
+        if (this.entries[slot].isUnsaved || this.isTimed(this.entries[slot]))
+          this.save(now, this.entries[slot]);
     }
     if (now >= this.analyseAt && this.context.canPublish()) this.analyseAll(now);
     if (now >= this.reportAt) this.report(now);
   }
 
   pollAt(): number {
-    const at = Math.min(this.expiresAt, this.fireAt, this.saveAt);
+    const saveAt = this.context.room() > 0 ? this.saveAt : never;
+    const at = Math.min(this.expiresAt, this.fireAt, saveAt);
     return this.context.canPublish() ? Math.min(at, this.reportAt, this.analyseAt) : at;
   }
 
@@ -303,7 +309,7 @@ export class RuleTable {
     entry.analysedChange = this.change;
     const { order } = this.matcher;
     const place = entry.active ? order.indexOf(entry.active) : -1;
-    entry.warnings = place < 0 ? [] : analyse(order, place, this.chatter).slice(0, maxWarnings);
+    entry.warnings = place < 0 ? [] : analyse(order, place, this.chatter, this.means).slice(0, maxWarnings);
   }
 
   private report(now: number): void {
@@ -391,7 +397,12 @@ export class RuleTable {
     const leftMs = active.expiresAt === never ? -1 : Math.max(0, active.expiresAt - now);
     const { payload, fireAt } = active;
     const fireLeftMs = fireAt === never ? -1 : Math.max(0, fireAt - now);
-    this.context.save(keyPrefix + entry.id, encodeCbor({ payload, revision, leftMs, fireLeftMs }));
+    entry.isUnsaved = !this.context.save(
+      keyPrefix + entry.id,
+      encodeCbor({ payload, revision, leftMs, fireLeftMs }),
+    );
+    // What people are told to be accepted must outlast a restart: again as soon as the outbox has room.
+    if (entry.isUnsaved) this.saveAt = now;
     if (this.isTimed(entry)) this.saveAt = Math.min(this.saveAt, now + saveTimeoutMs);
   }
 
@@ -457,6 +468,7 @@ function entryOf(now: number, id: string, verdict: Verdict): Entry {
     reportedAt: now,
     warnings: [],
     analysedChange: -1,
+    isUnsaved: false,
   };
 }
 

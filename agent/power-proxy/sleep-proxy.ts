@@ -33,7 +33,7 @@ import {
   responseFlag,
 } from '../wire/dns.js';
 import type { Headers } from '../wire/headers.js';
-import { Claim, type Place, serviceTypesName } from './mdns-claim.js';
+import { Claim, type Place } from './mdns-claim.js';
 import {
   contradicts,
   mergeRegistration,
@@ -53,7 +53,7 @@ import {
   udpFrame,
   wayBack,
 } from './respond/frame.js';
-import { Mdns, type MdnsRefusal } from './respond/mdns.js';
+import { Mdns, type MdnsRefusal, serviceTypesName } from './respond/mdns.js';
 import type { Question } from './responder.js';
 
 export type { Registration } from './registration.js';

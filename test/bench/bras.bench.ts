@@ -87,7 +87,10 @@ function forwarding(): Row[] {
     bytes.set(packet, encapsulationHeadroom);
     rows.push(
       measure(`from the core, ${mode}, 64 B`, 'packets/s', {}, () => {
-        for (let i = 0; i < 1_000; i++) bras.receiveIp(0, bytes, encapsulationHeadroom, bytes.length);
+        for (let i = 0; i < 1_000; i++) {
+          restoreHops(bytes, encapsulationHeadroom, packet);
+          bras.receiveIp(0, bytes, encapsulationHeadroom, bytes.length);
+        }
         return 1_000;
       }),
     );
@@ -97,14 +100,18 @@ function forwarding(): Row[] {
     frame.set(header);
     frame.set(home.mac, 6);
     frame.set(bras.config.mac, 0);
-    frame.set(ipv4Packet(home.address, core), headerBytes);
+    const up = ipv4Packet(home.address, core);
+    frame.set(up, headerBytes);
     const before = bras.counters.get('bras.up');
     bras.receiveAccess(0, 0, frame);
     if (bras.counters.get('bras.up') !== before + 1)
       throw new Error(`expected packets to pass from the ${mode}, got none`);
     rows.push(
       measure(`to the core, ${mode}, 64 B`, 'packets/s', {}, () => {
-        for (let i = 0; i < 1_000; i++) bras.receiveAccess(0, 0, frame);
+        for (let i = 0; i < 1_000; i++) {
+          restoreHops(frame, headerBytes, up);
+          bras.receiveAccess(0, 0, frame);
+        }
         return 1_000;
       }),
       {
@@ -118,4 +125,11 @@ function forwarding(): Row[] {
     );
   }
   return rows;
+}
+
+/** The BRAS takes a hop each time; here the same packet comes again and again. */
+function restoreHops(bytes: Uint8Array, at: number, packet: Uint8Array): void {
+  bytes[at + 8] = packet[8];
+  bytes[at + 10] = packet[10];
+  bytes[at + 11] = packet[11];
 }

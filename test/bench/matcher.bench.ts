@@ -7,6 +7,7 @@
  * of its own.
  */
 
+import { Engine, type NestedCondition, type RuleProperties } from 'json-rules-engine';
 import { Random } from '../../agent/core/random.js';
 import type { Rule } from '../../agent/message/messages.js';
 import { Fields, field } from '../../agent/power-proxy/fields.js';
@@ -38,7 +39,6 @@ let consumed = 0;
 
 export async function run(): Promise<Row[]> {
   const rows: Row[] = [];
-  const engine = await loadEngine();
   let fewest: Row | undefined;
   for (const count of counts) {
     const items = siteRules(count);
@@ -59,10 +59,8 @@ export async function run(): Promise<Row[]> {
       walked,
       ratio(`${title}: match beside walk`, matched, walked),
     );
-    if (engine) {
-      const ran = await engine(title, items, frames);
-      rows.push(ran, ratio(`${title}: match beside json-rules-engine`, matched, ran));
-    }
+    const ran = await runEngine(title, items, frames);
+    rows.push(ran, ratio(`${title}: match beside json-rules-engine`, matched, ran));
     rows.push(allocation(title, matchAll(items, frames)));
   }
   const many = siteRules(10_000);
@@ -184,58 +182,37 @@ function allocation(title: string, work: () => number): Row {
 
 // ---- json-rules-engine ----
 
-interface Engine {
-  addRule(rule: object): void;
-  on(event: 'success', hear: () => void): void;
-  run(facts: object): Promise<{ readonly events: readonly { readonly type: string }[] }>;
-  stop(): void;
-}
-
 /** As fast as that engine goes for first match: rules of falling priority, stopped at the first success. */
-async function loadEngine(): Promise<
-  ((title: string, items: readonly Item[], frames: readonly Uint8Array[]) => Promise<Row>) | undefined
-> {
-  const packageName = 'json-rules-engine';
-  let make: new (rules: readonly object[], options: object) => Engine;
-  try {
-    make = (await import(packageName)).Engine;
-  } catch (error) {
-    console.error(
-      `matcher: skipped: ${packageName}, which is no dependency; npm install --no-save ${packageName} to compare (${(error as { code?: string }).code})`,
-    );
-    return undefined;
-  }
-  return async (title, items, frames) => {
-    const engine = new make([], { allowUndefinedFacts: true });
-    const list = [...items].sort((a, b) => compareRules(a.rule, b.rule));
-    for (const [place, { rule }] of list.entries()) engine.addRule(ruleFor(rule, list.length - place));
-    engine.on('success', () => engine.stop());
-    const rates: number[] = [];
-    let at = 0;
-    for (let run = 0; run < 4; run++) {
-      const start = performance.now();
-      let count = 0;
-      while (performance.now() - start < 300) {
-        at = (at + 1) % frames.length;
-        const { events } = await engine.run(factsOf(frames[at]));
-        if (events[0]?.type !== walk(list, frames[at])?.rule.id) throw new Error('json-rules-engine differs');
-        count++;
-      }
-      if (run > 0) rates.push((count * 1000) / (performance.now() - start));
+async function runEngine(title: string, items: readonly Item[], frames: readonly Uint8Array[]): Promise<Row> {
+  const engine = new Engine([], { allowUndefinedFacts: true });
+  const list = [...items].sort((a, b) => compareRules(a.rule, b.rule));
+  for (const [place, { rule }] of list.entries()) engine.addRule(ruleFor(rule, list.length - place));
+  engine.on('success', () => engine.stop());
+  const rates: number[] = [];
+  let at = 0;
+  for (let run = 0; run < 4; run++) {
+    const start = performance.now();
+    let count = 0;
+    while (performance.now() - start < 300) {
+      at = (at + 1) % frames.length;
+      const { events } = await engine.run(factsOf(frames[at]));
+      if (events[0]?.type !== walk(list, frames[at])?.rule.id) throw new Error('json-rules-engine differs');
+      count++;
     }
-    rates.sort((a, b) => a - b);
-    return {
-      name: `${title}: json-rules-engine 7`,
-      unit: 'frames/s',
-      median: rates[1],
-      min: rates[0],
-      max: rates[2],
-      runs: 3,
-    };
+    if (run > 0) rates.push((count * 1000) / (performance.now() - start));
+  }
+  rates.sort((a, b) => a - b);
+  return {
+    name: `${title}: json-rules-engine 7`,
+    unit: 'frames/s',
+    median: rates[1],
+    min: rates[0],
+    max: rates[2],
+    runs: 3,
   };
 }
 
-function ruleFor(rule: CompiledRule, priority: number): object {
+function ruleFor(rule: CompiledRule, priority: number): RuleProperties {
   const any = rule.boxes.map(box => ({
     all: [
       ...box.tests
@@ -252,7 +229,7 @@ function ruleFor(rule: CompiledRule, priority: number): object {
   return { conditions: { any }, event: { type: rule.id }, priority };
 }
 
-function span(fact: string, low: number, high: number): object {
+function span(fact: string, low: number, high: number): NestedCondition {
   if (low === high) return { fact, operator: 'equal', value: low };
   return {
     all: [

@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { formatHex } from '../../agent/core/bytes.js';
+import { encodeUtf8, formatHex } from '../../agent/core/bytes.js';
+import type { Effect } from '../../agent/port/effect.js';
 import { probeCount, probeMs, silenceMs } from '../../agent/power-proxy/presence.js';
 import { udpFrame } from '../../agent/power-proxy/respond/frame.js';
 import { mdnsAnnouncements } from '../../agent/power-proxy/respond/mdns.js';
@@ -544,6 +545,54 @@ test('a frame that is dropped is decided without memory of it', () => {
   }
   assert.is(bench.proxy.counters.get('frames.dropped'), 4);
   assert.is(formatMac(askerMac), '02:00:00:00:00:20');
+});
+
+test('a node without a link says of its rules that they cannot work there', () => {
+  const bench = new Bench({}, { links: [] });
+  const told = bench.put(0, 'arp', { trigger: { arp: {} }, action: 'respond' })!;
+  assert.is(told['status'], 'accepted');
+  assert.match(JSON.stringify(told['warnings']), /unanswerable.*this node has no link.*cannot respond/);
+});
+
+test('who heard a host’s records from the proxy hears a goodbye when the host is gone, and none when it is back', () => {
+  for (const isBack of [false, true]) {
+    const bench = withSleeper(new Bench(), { services: [{ type: '_ssh._tcp', port: 22 }] });
+    bench.put(5000, 'mdns', { trigger: { mdns: {} }, action: 'respond' });
+    bench.put(5000, 'ssh', { trigger: { tcp: { dstPort: 22 } }, action: 'wake' });
+    assert.is(frames(bench.hear(6000, mdnsFrame(dnsQuery([asks(hostName, 1)])))).length, 1);
+    let last: Effect[] = [];
+    for (let i = 0; i < 3; i++) {
+      bench.hear(10_000 + i * 50_000, syn);
+      last =
+        isBack && i === 2
+          ? bench.hear(110_001, hostSpeaks)
+          : bench.run(10_001 + i * 50_000, 59_000 + i * 50_000);
+    }
+    const goodbyes = frames(last).filter(frame => layersOf(frame)['mdns'] !== undefined);
+    assert.is(goodbyes.length, isBack ? 0 : 1);
+    for (const goodbye of goodbyes) {
+      const text = JSON.stringify(layersOf(goodbye)['mdns']);
+      assert.match(text, /"timeToLive":0/);
+      assert.not.match(text, /"timeToLive":[1-9]/);
+      assert.not.match(text, /_services/, 'others may offer services of the type');
+    }
+  }
+});
+
+test('a rule or a host that the outbox had no room to keep is kept as soon as it has', () => {
+  const bench = new Bench();
+  const rule = encodeUtf8(JSON.stringify({ trigger: { any: true }, action: 'drop' }));
+  const declaration = encodeUtf8(JSON.stringify(asleep));
+  const room = bench.agent.outbox.room;
+  for (let i = 0; i < room; i++) bench.agent.outbox.push({ kind: 'log', level: 'info', text: `${i}` });
+  for (const [topic, payload] of [
+    ['rule/rest', rule],
+    ['host/desktop', declaration],
+  ] as const)
+    bench.agent.receive(0, { kind: 'message', topic: `kith/1/home/gw-1/${topic}`, payload, retained: true });
+  bench.settle(0);
+  assert.ok(bench.saved['rule/rest']);
+  assert.equal([...bench.saved['host/desktop']], [...declaration]);
 });
 
 test.run();

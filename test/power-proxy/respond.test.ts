@@ -629,7 +629,7 @@ test('mDNS: an answer is at most 32 times the query and a packet long, and knowi
   assert.is(verdict('mdns', mdnsFrame(dnsQuery([asks('a', dnsType.txt)])), big), 'too-long');
 });
 
-test('mDNS: an announcement has all records, a goodbye the same with no time to live (§8.3, §10.1), over both IPs', () => {
+test('mDNS: an announcement has all records, a goodbye its own with no time to live (§8.3, §10.1), over both IPs', () => {
   for (const [frames, lives] of [
     [mdnsAnnouncements({ link: proxyLink, tags: [] }, richHost), true],
     [mdnsGoodbyes({ link: proxyLink, tags: [] }, richHost), false],
@@ -640,7 +640,12 @@ test('mDNS: an announcement has all records, a goodbye the same with no time to 
       const { answers, isResponse } = mdns as unknown as { answers: DnsDataRecord[]; isResponse: boolean };
       assert.equal(
         answers,
-        records.map(record => (lives ? record : { ...record, timeToLive: 0 })),
+        lives
+          ? records
+          : records
+              // Others may offer services of the type too.
+              .filter(({ name }) => !name.startsWith('_services.'))
+              .map(record => ({ ...record, timeToLive: 0 })),
       );
       assert.ok(isResponse && (ethernet['dstMac'] as Uint8Array)[0] & 1);
       assert.equal(ask(responders['mdns'](), frame, richHost, { link: askerLink }).answers, []);

@@ -264,9 +264,15 @@ export function mdnsAnnouncements(way: Pick<Way, 'link' | 'tags'>, host: Served)
   return announcementFrames(way, host, host.records ?? []);
 }
 
-/** The same with a time to live of 0: the records are no more (§10.1). */
+/** Where the types of all services are listed (RFC 6763 §9). */
+export const serviceTypesName = '_services._dns-sd._udp.local';
+
+/**
+ * The same with a time to live of 0: the records are no more (§10.1). All but those that others may have too: that there is a
+ * service of a type.
+ */
 export function mdnsGoodbyes(way: Pick<Way, 'link' | 'tags'>, host: Served): Uint8Array[] {
-  const records = host.records ?? [];
+  const records = (host.records ?? []).filter(({ name }) => !sameName(name, serviceTypesName));
   return announcementFrames(
     way,
     host,
