@@ -137,6 +137,7 @@ export class Agent {
         this.online = false;
         this.telemetryAt = never;
         this.telemetryJob = -1;
+        for (const job of this.jobs) if (job.offline) job.offline(now);
         break;
       case 'shutdown':
         for (const job of this.jobs) if (job.shutdown) job.shutdown(now);

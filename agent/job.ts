@@ -65,6 +65,8 @@ export interface Job {
   shutdown?(now: number): void;
   /** The bus came up: report everything again. */
   online?(now: number): void;
+  /** The bus is lost. */
+  offline?(now: number): void;
   poll(now: number): void;
   /** The next instant `poll` has work; `never` if none. */
   pollAt(): number;

@@ -22,6 +22,8 @@ const arrows: Record<string, readonly string[]> = {
   agent: [],
   edge: ['agent'],
   'host-sim': ['agent'],
+  // Where programs are put together: `kith bras` is the BRAS of host-sim/ on a real Ethernet.
+  'host-sim/cli': ['host-sim', 'agent', 'edge/linux'],
 };
 
 /** Packages a room may use, besides `node:` modules; agent/ may use neither. */
@@ -263,6 +265,7 @@ test('each breach is found: the test itself can fail', () => {
     ['agent/x.ts', "import fs from 'node:fs';", /may not import node:fs/],
     ['agent/x.ts', "import type { y } from './core/time';", /ends in \.js/],
     ['host-sim/x.ts', "import { y } from '../edge/linux/x.js';", /may not import edge/],
+    ['host-sim/cli/x.ts', "import { y } from '../../edge/moddable/x.js';", /may not import edge/],
     ['host-sim/x.ts', "import { y } from 'uvu';", /may not import uvu/],
     ['edge/x.ts', "import { y } from '../host-sim/x.js';", /may not import host-sim/],
     ['agent/x.ts', 'const t = Date.now();', /no Date/],

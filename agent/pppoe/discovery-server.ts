@@ -11,10 +11,13 @@
  * have been lost.
  *
  * Bounds (`DiscoveryLimits`): answers a second for a host, for a line (link, VLAN tags and circuit id) and in all, beyond
- * which packets are dropped and clients ask again, those of lines that asked much before those that asked little; sessions of a host, beyond which its oldest gives way (its cookie proves that
- * it is the host); half-open sessions, beyond which the oldest gives way: with `setupsPerSecond` that is what time every client
- * has at least. PADOs that wait, beyond which they are not sent. Slots of hosts and lines are shared by hash. The
- * circuit id is taken at its word: an access node replaces what hosts send (TR-101), and without one it should not be believed.
+ * which packets are dropped and clients ask again, those of lines that asked much before those that asked little. PADI and PADR
+ * are counted apart: who floods with PADI under false MACs never sees a cookie, and does not hold up those who have one. A session
+ * that is settled gives its setup back, so that only those that come to nothing are bounded. Sessions of a host, beyond which its
+ * oldest gives way (its cookie proves that it is the host); half-open sessions, beyond which the oldest gives way: with
+ * `setupsPerSecond` that is what time every client has at least. PADOs that wait, beyond which they are not sent. Slots of hosts
+ * and lines are shared by hash. The circuit id is taken at its word: an access node replaces what hosts send (TR-101), and
+ * without one it should not be believed.
  */
 
 import { encodeUtf8, readUint32, writeUint16, writeUint32 } from '../core/bytes.js';
@@ -40,12 +43,14 @@ export interface DiscoveryLimits {
   /** PADI and PADR of one host that are looked at: so many a second, and so many at once. */
   readonly hostPerSecond: number;
   readonly hostBurst: number;
-  /** PADI, and PADR, of one line: at most a quarter of `setupsPerSecond`. Behind one VLAN without circuit ids it is a whole access node. */
-  readonly linePerSecond: number;
-  readonly lineBurst: number;
+  /** PADI answered on one line, and as many cookies looked at; as many at once. At most half of `offersPerSecond`. */
+  readonly lineOffersPerSecond: number;
   /** PADI answered in all, and as many cookies looked at. */
   readonly offersPerSecond: number;
-  /** PADR with a genuine cookie in all. */
+  /** Setups on one line that come to nothing, at most a quarter of `setupsPerSecond`. Behind one VLAN without circuit ids it is a whole access node. */
+  readonly linePerSecond: number;
+  readonly lineBurst: number;
+  /** Setups in all, PADR with a genuine cookie, that come to nothing. */
   readonly setupsPerSecond: number;
   /** Sessions of one host (MAC, link and VLAN tags). More than one where a relay stands for many. */
   readonly sessionsPerHost: number;
@@ -57,12 +62,16 @@ export interface DiscoveryLimits {
 export const defaultDiscoveryLimits: DiscoveryLimits = {
   // A client asks at 0, 1, 3, 7 … s, twice over for PADR; rp-pppoe at 0, 5, 15 s.
   hostPerSecond: 1,
-  hostBurst: 10,
-  // An access node of 1,000 lines after a power cut is through in two seconds.
-  linePerSecond: 500,
+  // Of 65,534 hosts that come together after a power cut, up to eight share a slot, with a PADI and a PADR each.
+  hostBurst: 20,
+  // Answering is cheaper than choosing whom not to answer: a client behind a flood of that size still gets every other PADO.
+  lineOffersPerSecond: 10_000,
+  // Two MD5 and a frame each, some 10 µs: a fifth of one core at most.
+  offersPerSecond: 20_000,
+  // Of an access node of 1,000 lines each asks every four seconds while nobody can log in, and all ask at once after a power
+  // cut. 5,000 setups a second that take a fifth of a second each are as many under way.
+  linePerSecond: 250,
   lineBurst: 1_000,
-  // Two MD5 and a frame each, some 10 µs: a tenth of one core at most.
-  offersPerSecond: 10_000,
   setupsPerSecond: 2_000,
   sessionsPerHost: 1,
   halfOpen: 16_384,
@@ -74,6 +83,7 @@ const leastHalfOpenMs = 6_000;
 
 /** One line in flood must not take what all share. */
 const linesOfAll = 4;
+const offerLinesOfAll = 2;
 /** A line that has used more than this of its own burst may use the common ones only to this mark: the rest is kept for quiet lines. */
 const quietShare = 0.5;
 
@@ -160,6 +170,7 @@ const counterNames = [
   'discovery.drop.line-rate',
   'discovery.drop.offer-rate',
   'discovery.drop.cookie-rate',
+  'discovery.drop.line-setup-rate',
   'discovery.drop.setup-rate',
   'discovery.drop.padt-stranger',
   'discovery.drop.load',
@@ -178,8 +189,13 @@ const cookieLength = 24;
 export const cookieLifeMs = 60_000;
 /** Not shorter than a cookie's life, so that the key before the present one is all that must be kept. */
 export const keyLifeMs = 600_000;
-/** Slots of the limits by host and by line: 32 KiB each. Two that share one share its rate. */
-const rateSlots = 4_096;
+/**
+ * Slots of the limits by line (32 KiB each) and by host (512 KiB). Two that share one share its rate: as hosts are only
+ * charged for what gets past their line's limit, `offersPerSecond` PADI and as many PADR of as many false MACs leave a slot of theirs two
+ * thirds empty.
+ */
+const lineSlots = 4_096;
+const hostSlots = 65_536;
 
 interface WaitingOffer {
   readonly dueAt: number;
@@ -193,8 +209,7 @@ interface Question {
   readonly frame: Uint8Array;
   readonly l3Offset: number;
   readonly tags: DiscoveryTags;
-  /** Of what is left for all, how much this line may use up. */
-  readonly share: number;
+  readonly lineSlot: number;
 }
 
 export class DiscoveryServer {
@@ -206,10 +221,9 @@ export class DiscoveryServer {
   private readonly calls: DiscoveryServerCalls;
   private readonly cookies: Cookies;
   private readonly hostRate: RateLimit;
-  private readonly lineRate: RateLimit;
-  private readonly offerRate: RateLimit;
-  private readonly cookieRate: RateLimit;
-  private readonly setupRate: RateLimit;
+  private readonly offerRate: SharedRate;
+  private readonly cookieRate: SharedRate;
+  private readonly setupRate: SharedRate;
   private readonly hashSeed: number;
   private readonly waiting: BoundedQueue<WaitingOffer>;
   /** The head of the queue, taken out of it. */
@@ -226,6 +240,10 @@ export class DiscoveryServer {
       throw new Error(
         `limits.linePerSecond: expected at most ${limits.setupsPerSecond / linesOfAll}, got ${limits.linePerSecond}`,
       );
+    if (!(limits.lineOffersPerSecond * offerLinesOfAll <= limits.offersPerSecond))
+      throw new Error(
+        `limits.lineOffersPerSecond: expected at most ${limits.offersPerSecond / offerLinesOfAll}, got ${limits.lineOffersPerSecond}`,
+      );
     const halfOpenMs = (limits.halfOpen * 1000) / limits.setupsPerSecond;
     if (!(halfOpenMs >= leastHalfOpenMs) && limits.halfOpen < table.limit)
       throw new Error(
@@ -236,12 +254,13 @@ export class DiscoveryServer {
     this.table = table;
     this.cookies = new Cookies(now, calls);
     this.hashSeed = readUint32(calls.newKey(), 0);
-    this.hostRate = new RateLimit(rateSlots, limits.hostPerSecond, limits.hostBurst);
-    this.lineRate = new RateLimit(rateSlots, limits.linePerSecond, limits.lineBurst);
+    const { hostPerSecond, hostBurst, linePerSecond, lineBurst, setupsPerSecond } = limits;
+    const { lineOffersPerSecond, offersPerSecond } = limits;
+    this.hostRate = new RateLimit(hostSlots, hostPerSecond, hostBurst);
     // A second's worth at once: clients come together after a fault.
-    this.offerRate = new RateLimit(1, limits.offersPerSecond, limits.offersPerSecond);
-    this.cookieRate = new RateLimit(1, limits.offersPerSecond, limits.offersPerSecond);
-    this.setupRate = new RateLimit(1, limits.setupsPerSecond, limits.setupsPerSecond);
+    this.offerRate = new SharedRate(lineOffersPerSecond, lineOffersPerSecond, offersPerSecond);
+    this.cookieRate = new SharedRate(lineOffersPerSecond, lineOffersPerSecond, offersPerSecond);
+    this.setupRate = new SharedRate(linePerSecond, lineBurst, setupsPerSecond);
     this.waiting = new BoundedQueue(limits.waitingOffers);
   }
 
@@ -274,30 +293,25 @@ export class DiscoveryServer {
     if (sessionId !== 0) return 'session-id';
     const hostSlot = hashHost(this.hashSeed, host);
     if (!this.hostRate.hasRoom(now, hostSlot)) return 'host-rate';
-    this.hostRate.take(now, hostSlot);
     const tags = readDiscoveryTags(payload);
     if (!tags.ok) return tags.reason === 'duplicate' ? 'duplicate-tag' : 'malformed';
-    const lineSlot = hashLine(this.hashSeed, host, tags.value.circuitId);
-    if (!this.lineRate.hasRoom(now, lineSlot)) return 'line-rate';
-    const share = this.lineRate.hasRoom(now, lineSlot, quietShare) ? 1 : quietShare;
-    const question: Question = { host, frame, l3Offset, tags: tags.value, share };
-    if (code === pppoeCode.padi) {
-      if (!this.offerRate.hasRoom(now, 0, share)) return 'offer-rate';
-      this.lineRate.take(now, lineSlot);
-      this.offerRate.take(now, 0);
-      return this.receivePadi(now, question);
-    }
-    if (!this.cookieRate.hasRoom(now, 0, share)) return 'cookie-rate';
-    this.lineRate.take(now, lineSlot);
-    this.cookieRate.take(now, 0);
-    return this.receivePadr(now, question);
+    const lineSlot = hashLine(this.hashSeed, host, tags.value.circuitId) % lineSlots;
+    const isPadi = code === pppoeCode.padi;
+    const refusal = (isPadi ? this.offerRate : this.cookieRate).take(now, lineSlot);
+    if (refusal) return refusal === 'line' ? 'line-rate' : isPadi ? 'offer-rate' : 'cookie-rate';
+    this.hostRate.take(now, hostSlot);
+    const question: Question = { host, frame, l3Offset, tags: tags.value, lineSlot };
+    return isPadi ? this.receivePadi(now, question) : this.receivePadr(now, question);
   }
 
   /** The session is in use (its user has logged in): it no longer counts as half-open. */
   settle(id: number): void {
-    const before = this.table.halfOpenCount;
-    this.table.settle(id);
-    if (this.table.halfOpenCount !== before) this.counters.add('discovery.settled');
+    const { table } = this;
+    const before = table.halfOpenCount;
+    table.settle(id);
+    if (table.halfOpenCount === before) return;
+    this.counters.add('discovery.settled');
+    this.setupRate.giveBack(table.lineSlot[table.rowOf[id]]);
   }
 
   /** Ends the session with a PADT, for the host to read `text`; nothing if there is none. */
@@ -363,8 +377,8 @@ export class DiscoveryServer {
     if (!cookie) return 'no-cookie';
     const verdict = this.cookies.check(now, host, cookie.data);
     if (verdict === 'forged') return 'forged-cookie';
-    if (!this.setupRate.hasRoom(now, 0, question.share)) return 'setup-rate';
-    this.setupRate.take(now, 0);
+    const refusal = this.setupRate.take(now, question.lineSlot);
+    if (refusal) return refusal === 'line' ? 'line-setup-rate' : 'setup-rate';
     if (tags.services.length !== 1) return this.refuse(question, 'service', 'expected one Service-Name');
     const service = this.serviceOf(tags.services[0]);
     if (service < 0) return this.refuse(question, 'service', 'no such service here');
@@ -398,6 +412,7 @@ export class DiscoveryServer {
     const row = table.rowOf[id];
     table.cookieSerial[row] = serial;
     table.service[row] = service;
+    table.lineSlot[row] = question.lineSlot;
     table.setLineIds(row, this.lineId(tags.circuitId), this.lineId(tags.remoteId));
     const reason = this.answerAndSend(question, id);
     if (reason) {
@@ -647,6 +662,38 @@ class RateLimit {
   take(now: number, hash: number): void {
     const slot = hash % this.emptyAt.length;
     this.emptyAt[slot] = Math.max(this.emptyAt[slot], now) + this.intervalMs;
+  }
+
+  /** What was taken for nothing. */
+  giveBack(hash: number): void {
+    this.emptyAt[hash % this.emptyAt.length] -= this.intervalMs;
+  }
+}
+
+/** A rate of each line under one of all lines, of which those that have used little of their own have the last part. */
+class SharedRate {
+  private readonly lines: RateLimit;
+  private readonly all: RateLimit;
+
+  constructor(linePerSecond: number, lineBurst: number, allPerSecond: number) {
+    this.lines = new RateLimit(lineSlots, linePerSecond, lineBurst);
+    this.all = new RateLimit(1, allPerSecond, allPerSecond);
+  }
+
+  /** Takes one, or says whose rate it would exceed. */
+  take(now: number, lineSlot: number): 'line' | 'all' | undefined {
+    if (!this.lines.hasRoom(now, lineSlot)) return 'line';
+    const share = this.lines.hasRoom(now, lineSlot, quietShare) ? 1 : quietShare;
+    // Asking counts: else lines that together ask too much would all seem quiet.
+    this.lines.take(now, lineSlot);
+    if (!this.all.hasRoom(now, 0, share)) return 'all';
+    this.all.take(now, 0);
+    return undefined;
+  }
+
+  giveBack(lineSlot: number): void {
+    this.lines.giveBack(lineSlot);
+    this.all.giveBack(0);
   }
 }
 

@@ -67,7 +67,7 @@ export interface GatewayOptions {
   readonly authentication?: readonly AuthenticationMethod[];
   /** Default: yes. */
   readonly ipv6?: boolean;
-  /** Bytes an Ethernet frame of the link carries; default 1500. Above 1508 the AC is asked for more than 1492 (RFC 4638). */
+  /** Bytes of payload an Ethernet frame of the link carries; default 1500. Above it the AC is asked for more than 1492 (RFC 4638). */
   readonly mtuBytes?: number;
   /** Whether the BRAS may install access lists; default: yes. */
   readonly plain?: boolean;

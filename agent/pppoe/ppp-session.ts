@@ -85,6 +85,8 @@ export type PppDownReason =
   | 'set-up-timeout'
   /** All network protocols were refused, or came to nothing. */
   | 'no-network-protocol'
+  /** Of a client: IPv4 ended or came to nothing, although the peer speaks it. IPv6 alone is kept only where IPv4 was refused. */
+  | 'no-ipv4'
   | 'echo-timeout';
 
 export type PppEvent =
@@ -173,6 +175,8 @@ export class PppSession implements ControlOwner, AuthenticationOwner {
   private claimant: Claimant | undefined;
   /** The link asks for no credentials, and the owner has not yet said what the peer may. */
   private awaitsVerdict = false;
+  /** The peer has Protocol-Rejected IPCP. */
+  private ipv4Refused = false;
   private grant: Ipv4Grant | undefined;
   /** Why the link goes down; the first reason counts. */
   private reason: PppDownReason | undefined;
@@ -344,6 +348,9 @@ export class PppSession implements ControlOwner, AuthenticationOwner {
   layerFinished(now: number, protocol: number): void {
     if (protocol === pppProtocol.lcp) this.end(this.reason ?? 'no-answer');
     else this.checkNetwork(now);
+    // Nobody would begin IPCP again: dialling in anew does.
+    if (protocol === pppProtocol.ipcp && this.phase === 'network')
+      if (this.config.role === 'client' && !this.ipv4Refused) this.terminate(now, 'no-ipv4');
   }
 
   notConverging(now: number, protocol: number): void {
@@ -604,6 +611,7 @@ export class PppSession implements ControlOwner, AuthenticationOwner {
         return;
       case pppProtocol.ipcp:
       case pppProtocol.ipv4:
+        this.ipv4Refused = true;
         this.ipcp?.automaton.handle(now, 'RXJ-');
         return;
       case pppProtocol.ipv6cp:

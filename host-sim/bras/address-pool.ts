@@ -77,6 +77,12 @@ export class Ipv4Pool {
     return index === undefined || this.indexes.take(index);
   }
 
+  /** Whether `take` would take it. */
+  canTake(address: number): boolean {
+    const index = this.indexOf(address);
+    return index === undefined || this.indexes.isFree(index);
+  }
+
   /** Gives one back; one outside the ranges is ignored. */
   release(address: number): void {
     const index = this.indexOf(address);
@@ -161,6 +167,11 @@ export class Ipv6PrefixPool {
     return index === undefined || this.indexes.take(index);
   }
 
+  canTake(prefix: PrefixBits): boolean {
+    const index = this.indexOf(prefix);
+    return index === undefined || this.indexes.isFree(index);
+  }
+
   release(prefix: PrefixBits): void {
     const index = this.indexOf(prefix);
     if (index !== undefined) this.indexes.release(index);
@@ -201,6 +212,10 @@ class IndexPool {
     const index = this.next[this.head];
     this.take(index);
     return index;
+  }
+
+  isFree(index: number): boolean {
+    return this.next[index] !== taken;
   }
 
   /** False if it is taken. */

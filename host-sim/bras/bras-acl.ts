@@ -10,7 +10,8 @@
  *
  * The gateway is not trusted: of plain frames only those pass whose address has a session in the state direct and whose MAC,
  * link and VLAN tags are the session's; source check and shaper follow in bras.ts as for the tunnel. `lieLimit` frames that do not fit end
- * the mode for `penaltyMs`. Revocation holds here at once, whatever the gateway does. Bounded by the sessions.
+ * the mode for `penaltyMs`. Revocation holds here at once, whatever the gateway does. No two lists of a session are alike in
+ * a row, so that what a gateway said of an earlier one, which a broker keeps, does not confirm the present one. Bounded by the sessions.
  */
 
 import { readUint16, readUint32, writeUint16, writeUint32 } from '../../agent/core/bytes.js';
@@ -23,6 +24,7 @@ import { ethernetHeaderLength, etherTypeIpv4, etherTypeIpv6 } from '../../agent/
 import { vlanTagLength } from '../../agent/wire/vlan.js';
 import { formatIpv4 } from './address-pool.js';
 import type { Bras, Bypass } from './bras.js';
+import { macOf } from './session-columns.js';
 
 export interface BrasAclOptions {
   /** How long an installed list holds without renewal; whole seconds, renewed at half. */
@@ -32,7 +34,7 @@ export interface BrasAclOptions {
 export interface BrasAclCalls {
   /** The node whose agent serves the gateway with this MAC and says that it can; `undefined`: none. */
   gatewayOf(mac: string): string | undefined;
-  /** Retained, to `acl/<id>` of that node; `undefined`: an empty payload, which revokes. Returns the digest of the payload. */
+  /** Retained, to `acl/<id>` of that node; `undefined`: an empty payload, which revokes. Returns the digest of the payload; `status` about it comes after that. */
   publish(now: number, gateway: string, id: string, acl: Acl | undefined): string;
 }
 
@@ -69,6 +71,7 @@ interface Entry {
   expiresAt: number;
   /** When what was published last would end: it counts once confirmed. */
   nextExpiresAt: number;
+  publications: number;
   lies: number;
 }
 
@@ -91,9 +94,13 @@ export class BrasAcl implements Bypass {
   private readonly bras: Bras;
   private readonly options: BrasAclOptions;
   private readonly calls: BrasAclCalls;
+  /** By row; in the order of `renewAt`, since all wait equally long. */
   private readonly entries = new Map<number, Entry>();
+  /** Of these gateways' lists another one is due at once. */
+  private readonly urgent = new Set<Entry>();
+  private readonly entriesOf = new Map<string, Set<Entry>>();
   private readonly rowOfId = new Map<string, number>();
-  /** Gateways that lied, and until when they are not asked. */
+  /** Gateways that lied, and until when they are not asked; in that order. */
   private readonly penalties = new Map<string, number>();
 
   constructor(bras: Bras, options: BrasAclOptions, calls: BrasAclCalls) {
@@ -105,8 +112,9 @@ export class BrasAcl implements Bypass {
     this.calls = calls;
   }
 
-  isDirect(row: number): boolean {
-    return this.entries.get(row)?.isDirect ?? false;
+  isDirect(now: number, row: number): boolean {
+    const entry = this.entries.get(row);
+    return entry?.isDirect === true && now < entry.expiresAt;
   }
 
   /** The session in `row` is up, or its rate has changed. */
@@ -119,7 +127,7 @@ export class BrasAcl implements Bypass {
     const { table } = this.bras;
     // An `acl` message names one VLAN at most.
     if (table.ipv4[row] === 0 || table.innerTag[row] !== 0) return;
-    const gateway = this.calls.gatewayOf(this.bras.subscriber(row).mac);
+    const gateway = this.calls.gatewayOf(formatMac(macOf(table, row)));
     if (gateway === undefined || now < (this.penalties.get(gateway) ?? 0)) return;
     const id = `s${table.id[row]}`;
     const entry: Entry = {
@@ -132,9 +140,12 @@ export class BrasAcl implements Bypass {
       renewAt: never,
       expiresAt: never,
       nextExpiresAt: never,
+      publications: 0,
       lies: 0,
     };
-    this.entries.set(row, entry);
+    const others = this.entriesOf.get(gateway);
+    if (others) others.add(entry);
+    else this.entriesOf.set(gateway, new Set([entry]));
     this.rowOfId.set(`${gateway} ${id}`, row);
     this.publish(now, entry);
   }
@@ -173,47 +184,53 @@ export class BrasAcl implements Bypass {
 
   /** The gateway is lost to MQTT, or its agent begins anew: its sessions go back to the tunnel until it confirms again. */
   gatewayLost(now: number, gateway: string): void {
-    for (const entry of this.entries.values()) {
-      if (entry.gateway !== gateway) continue;
+    for (const entry of this.entriesOf.get(gateway) ?? []) {
       if (entry.isDirect) this.counters.add('acl.gateway-lost');
       entry.isDirect = false;
       entry.boot = undefined;
-      // Another payload, so that a status from before does not confirm it.
+      // Another list, so that a status from before does not confirm it.
       entry.renewAt = now;
+      this.urgent.add(entry);
     }
   }
 
-  /** The gateway's agent says it can (again): sessions that are up without a list are offered one. */
-  gatewayFound(now: number, gateway: string): void {
+  /**
+   * The gateway's agent says it can (again): its sessions are offered a list. `session`, if it named one (the event
+   * `session-up` does), saves a walk over all of them.
+   */
+  gatewayFound(now: number, gateway: string, session?: number): void {
     const { table } = this.bras;
-    for (let row = 1; row < table.rowEnd; row++)
-      if (this.bras.isFrozen(row) && this.calls.gatewayOf(this.bras.subscriber(row).mac) === gateway)
-        this.opened(now, row);
+    const isOf = (row: number) =>
+      table.ipv4[row] !== 0 && this.calls.gatewayOf(formatMac(macOf(table, row))) === gateway;
+    if (session !== undefined) {
+      const row = table.rowOf[session] ?? 0;
+      if (row !== 0 && isOf(row)) this.opened(now, row);
+      return;
+    }
+    for (let row = 1; row < table.rowEnd; row++) if (isOf(row)) this.opened(now, row);
   }
 
   poll(now: number): void {
-    for (const entry of [...this.entries.values()]) {
-      if (entry.isDirect && now >= entry.expiresAt) {
-        this.counters.add('acl.expired');
-        entry.isDirect = false;
-      }
-      if (now < entry.renewAt) continue;
-      this.counters.add('acl.renewed');
-      this.publish(now, entry);
+    for (const entry of this.urgent) this.renew(now, entry);
+    for (const entry of this.entries.values()) {
+      if (now < entry.renewAt) break;
+      this.renew(now, entry);
     }
-    for (const [gateway, untilAt] of this.penalties) if (now >= untilAt) this.penalties.delete(gateway);
+    for (const [gateway, untilAt] of this.penalties) {
+      if (now < untilAt) break;
+      this.penalties.delete(gateway);
+    }
   }
 
+  /** Renewals; that a list has ended is seen from the time by whoever asks. */
   pollAt(): number {
-    let at = never;
-    for (const { isDirect, renewAt, expiresAt } of this.entries.values())
-      at = Math.min(at, renewAt, isDirect ? expiresAt : never);
-    return at;
+    for (const { renewAt } of this.urgent) return renewAt;
+    for (const { renewAt } of this.entries.values()) return renewAt;
+    return never;
   }
 
-  /** Writes the Ethernet header with the session's VLAN tag; −1 where the tunnel is to be used. */
+  /** Writes the Ethernet header with the session's VLAN tag. */
   address(row: number, bytes: Uint8Array, start: number): number {
-    if (!this.entries.get(row)?.isDirect) return -1;
     const { table, config } = this.bras;
     const outerTag = table.outerTag[row];
     const at = start - ethernetHeaderLength - (outerTag !== 0 ? vlanTagLength : 0);
@@ -241,7 +258,7 @@ export class BrasAcl implements Bypass {
     const host = hostOf(link, frame, at);
     if (row !== 0 && host && table.isOf(row, host)) {
       const entry = this.entries.get(row);
-      if (entry?.isDirect && now < entry.expiresAt) return this.count(row, end - at);
+      if (this.isDirect(now, row)) return this.count(row, end - at);
       this.lie(now, entry);
       return this.refuse('acl.drop.not-direct');
     }
@@ -265,14 +282,25 @@ export class BrasAcl implements Bypass {
   private lie(now: number, entry: Entry | undefined): void {
     if (!entry || ++entry.lies < lieLimit) return;
     this.counters.add('acl.liar');
+    this.penalties.delete(entry.gateway);
     this.penalties.set(entry.gateway, now + penaltyMs);
     this.revoke(now, entry);
+  }
+
+  private renew(now: number, entry: Entry): void {
+    if (entry.isDirect && now >= entry.expiresAt) {
+      this.counters.add('acl.expired');
+      entry.isDirect = false;
+    }
+    this.counters.add('acl.renewed');
+    this.publish(now, entry);
   }
 
   private publish(now: number, entry: Entry): void {
     const { table, config, shapers } = this.bras;
     const { row } = entry;
-    const { expiryMs } = this.options;
+    // A millisecond less each time makes it another list.
+    const lifetimeMs = this.options.expiryMs - (entry.publications++ % 1_000);
     const tag = table.outerTag[row] & 0xfff;
     const rate = (bytesPerSecond: number) => Math.floor(bytesPerSecond * 8);
     const up = rate(shapers.up.bytesPerSecond(table.rateClass[row]));
@@ -289,16 +317,23 @@ export class BrasAcl implements Bypass {
       ...(tag !== 0 && { vlanId: tag }),
       ...(up !== Infinity && { upBitsPerSecond: up }),
       ...(down !== Infinity && { downBitsPerSecond: down }),
-      expires: formatDuration(expiryMs),
+      expires: formatDuration(lifetimeMs),
     };
     this.counters.add('acl.published');
+    entry.nextExpiresAt = now + lifetimeMs;
+    entry.renewAt = now + this.options.expiryMs / 2;
+    this.urgent.delete(entry);
+    this.entries.delete(row);
+    this.entries.set(row, entry);
     entry.digest = this.calls.publish(now, entry.gateway, entry.id, acl);
-    entry.nextExpiresAt = now + expiryMs;
-    entry.renewAt = now + expiryMs / 2;
   }
 
   private revoke(now: number, entry: Entry): void {
     this.entries.delete(entry.row);
+    this.urgent.delete(entry);
+    const others = this.entriesOf.get(entry.gateway);
+    others?.delete(entry);
+    if (others?.size === 0) this.entriesOf.delete(entry.gateway);
     this.rowOfId.delete(`${entry.gateway} ${entry.id}`);
     this.counters.add('acl.revoked');
     this.calls.publish(now, entry.gateway, entry.id, undefined);

@@ -7,19 +7,21 @@
  *            → session frames, IP        → decapsulation → source check → IGMP proxy, router advertisement | shaper → IP side
  *     IP side → session by address       → shaper → encapsulation, or plain Ethernet where no tunnel is used → access
  *
- * A packet's IP header is not changed, TTL included: between subscriber and router it is a wire, and it sends no ICMP errors
- * (MSS clamping keeps TCP from needing them). Every session is looked at once a second, in `slots` lots; times of sessions
- * are whole seconds.
+ * It is a router between them (forward.ts): it takes a hop from each packet, fragments what is too long for a session, or says so.
+ * IPv4 and IPv6 pass only while their control protocol is open: outside that the session's address is in no index. A session
+ * that is up without IPv4 gives its address back once it rests, and takes another should it want IPv4 later. Every session is
+ * looked at once a second, in `slots` lots; times of sessions are whole seconds.
  *
  * Bounded by the session table and the discovery server's limits; see shaper.ts, igmp-proxy.ts, attempt-limit.ts for theirs.
  */
 
-import { encodeUtf8, formatHex, readUint16, readUint32 } from '../../agent/core/bytes.js';
+import { encodeUtf8, formatHex, readUint16, readUint32, writeUint32 } from '../../agent/core/bytes.js';
 import { Counters } from '../../agent/core/counters.js';
 import type { Random } from '../../agent/core/random.js';
 import { never } from '../../agent/core/time.js';
 import type { Digest } from '../../agent/port/digest.js';
 import type { Entropy } from '../../agent/pppoe/authentication.js';
+import { automatonState } from '../../agent/pppoe/automaton.js';
 import type { AuthenticationMethod, Credentials } from '../../agent/pppoe/credentials.js';
 import {
   type DiscoveryLimits,
@@ -45,11 +47,13 @@ import { etherTypePppoeDiscovery, etherTypePppoeSession } from '../../agent/wire
 import { Headers } from '../../agent/wire/headers.js';
 import { protocolIgmp } from '../../agent/wire/ipv4.js';
 import { pppProtocol } from '../../agent/wire/ppp.js';
+import { pppoeSessionHeaderLength } from '../../agent/wire/pppoe.js';
 import { isVlanTpid, vlanTagLength } from '../../agent/wire/vlan.js';
 import type { Aaa, AaaVerdict, SessionControl, SessionName, Subscriber, TerminateCause } from './aaa.js';
 import { checkSource, foreignSource, ipLength, ipv6LowMask, linkLocalPacket } from './acl.js';
-import { formatIpv4, type Ipv4Pool, type Ipv6PrefixPool } from './address-pool.js';
+import { formatIpv4, type Ipv4Pool, type Ipv6PrefixPool, ipv4Bytes } from './address-pool.js';
 import { AttemptLimit } from './attempt-limit.js';
+import { type ForwardError, ForwardErrors, fragments, takeHop } from './forward.js';
 import { IgmpProxy } from './igmp-proxy.js';
 import { advertise, advertiseIntervalMs, isSolicitation } from './router-advertisement.js';
 import { type CommonGrant, macOf, SessionColumns } from './session-columns.js';
@@ -112,7 +116,9 @@ export interface BrasCalls {
 export interface Bypass {
   opened(now: number, row: number): void;
   closed(now: number, row: number): void;
-  /** Writes the header of a plain frame before the packet and returns where it begins; −1: the tunnel is to be used. */
+  /** Packets of that session go without the tunnel, and may be as long as the access network carries. */
+  isDirect(now: number, row: number): boolean;
+  /** Writes the header of a plain frame before the packet, of a session that is direct, and returns where it begins. */
   address(row: number, bytes: Uint8Array, start: number): number;
   /** Row of the session that may send this plain frame (`at`: the IP packet in it), 0 for none. */
   admit(now: number, link: number, frame: Uint8Array, at: number, end: number): number;
@@ -128,6 +134,7 @@ const counterNames = [
   'bras.authentication.blocked',
   'bras.authentication.no-answer',
   'bras.refused.same-user',
+  'bras.refused.other-user',
   'bras.refused.no-address',
   'bras.refused.address-in-use',
   'bras.unknown-rate-class',
@@ -146,6 +153,11 @@ const counterNames = [
   'bras.drop.link-local',
   'bras.drop.no-session',
   'bras.drop.plain',
+  'bras.drop.hops',
+  'bras.drop.too-long',
+  'bras.fragmented',
+  'bras.icmp-error',
+  'bras.address-unused',
   'bras.advertised',
   'bras.drained',
 ] as const;
@@ -188,6 +200,7 @@ export class Bras implements SessionControl {
   private readonly talks = new Map<number, Talk>();
   private readonly rowOfUser = new Map<string, number>();
   private readonly headers = new Headers();
+  private readonly errors = new ForwardErrors();
   private readonly lowMask: number;
   private readonly pppConfigs = new Map<number, PppConfig>();
   /** For what is sent that was not received: headroom, and the longest packet behind it. */
@@ -250,14 +263,14 @@ export class Bras implements SessionControl {
       );
     this.shapers = {
       up: shaper(up, (_row, bytes, start, at) => calls.sendIp(at, bytes, start, bytes.length)),
-      down: shaper(down, (row, bytes, start) => this.toSession(row, bytes, start, bytes.length)),
+      down: shaper(down, (row, bytes, start, at) => this.toSession(at, row, bytes, start, bytes.length)),
     };
     this.igmp = new IgmpProxy({
       memberships: groupMembershipsPerSession * config.sessions,
       upstreamAddress: config.local,
       sessionAddress: config.local,
       random: calls.random,
-      toSession: (_now, row, packet) => this.copyToSession(row, packet, 0, packet.length),
+      toSession: (at, row, packet) => this.copyToSession(at, row, packet, 0, packet.length),
       toUpstream: (at, packet) => {
         this.scratch.set(packet, encapsulationHeadroom);
         calls.sendIp(at, this.scratch, encapsulationHeadroom, encapsulationHeadroom + packet.length);
@@ -314,7 +327,9 @@ export class Bras implements SessionControl {
       }
       if (to >>> 28 === 0xe) {
         const source = readUint32(bytes, start + 12);
-        this.igmp.replicate(to, source, member => this.copyToSession(member, bytes, start, packetEnd));
+        if (!takeHop(bytes, start)) this.counters.add('bras.drop.hops');
+        else
+          this.igmp.replicate(to, source, member => this.copyToSession(now, member, bytes, start, packetEnd));
         return;
       }
       row = to === 0 ? 0 : table.findIpv4(to);
@@ -326,9 +341,27 @@ export class Bras implements SessionControl {
       return;
     }
     this.columns.activeS[row] = seconds(now);
+    if (!takeHop(bytes, start)) {
+      this.counters.add('bras.drop.hops');
+      this.tellCore(now, row, { kind: 'hops' }, bytes, start, packetEnd);
+      return;
+    }
     clampMss(bytes, start, packetEnd, table.mru[row]);
-    if (this.shapers.down.offer(now, row, table.rateClass[row], bytes, start, packetEnd))
-      this.toSession(row, bytes, start, packetEnd);
+    const mtuBytes = this.bypass?.isDirect(now, row)
+      ? this.config.maxPayload + pppoeSessionHeaderLength
+      : table.mru[row];
+    if (length <= mtuBytes) {
+      this.shape(now, row, bytes, start, packetEnd);
+      return;
+    }
+    const parts = fragments(bytes, start, packetEnd, mtuBytes, encapsulationHeadroom);
+    if (!parts) {
+      this.counters.add('bras.drop.too-long');
+      this.tellCore(now, row, { kind: 'too-long', mtuBytes }, bytes, start, packetEnd);
+      return;
+    }
+    this.counters.add('bras.fragmented');
+    for (const part of parts) this.shape(now, row, part, encapsulationHeadroom, part.length);
   }
 
   /** Ends a session with a PADT that says why; nothing if there is none. */
@@ -486,7 +519,14 @@ export class Bras implements SessionControl {
         return;
       case 'ipv4-up':
         table.mru[row] = talk.ppp.mtu;
+        if (!table.setIpv4(row, this.columns.grantedIpv4[row])) {
+          // Of no pool, and another session's that was quicker.
+          this.counters.add('bras.refused.address-in-use');
+          this.close(now, table.id[row], 'address in use', 'nas-request');
+          return;
+        }
         this.up(now, talk);
+        this.bypass?.opened(now, row);
         return;
       case 'ipv6-up': {
         const { localInterfaceId: ours, peerInterfaceId: theirs } = event;
@@ -498,10 +538,16 @@ export class Bras implements SessionControl {
         this.up(now, talk);
         this.givePrefix(row);
         this.advertise(now, row);
+        // The list of a session that has IPv4 names its prefix too.
+        if (table.ipv4[row] !== 0) this.bypass?.opened(now, row);
         return;
       }
       case 'ipv4-down':
+        this.bypass?.closed(now, row);
+        table.setIpv4(row, 0);
+        return;
       case 'ipv6-down':
+        this.releasePrefix(row);
         return;
       case 'down':
         this.down(now, row, event.reason);
@@ -522,7 +568,6 @@ export class Bras implements SessionControl {
     if (columns.interimS[row] > 0) columns.interimAtS[row] = seconds(now) + columns.interimS[row];
     this.counters.add('bras.opened');
     calls.aaa.account(now, this.record(now, row, 'start'));
-    this.bypass?.opened(now, row);
   }
 
   private down(now: number, row: number, reason: PppDownReason): void {
@@ -537,7 +582,7 @@ export class Bras implements SessionControl {
 
   /** All that ends with the session in `row`, but the row itself. */
   private ended(now: number, row: number, cause: TerminateCause): void {
-    const { table, config, calls, columns } = this;
+    const { table, calls, columns } = this;
     if (table.state[row] === stateOpen) {
       this.counters.add('bras.closed');
       calls.aaa.account(now, { ...this.record(now, row, 'stop'), terminateCause: cause });
@@ -547,9 +592,8 @@ export class Bras implements SessionControl {
       this.shapers.down.forget(row);
     }
     this.talks.delete(row);
-    if (table.ipv4[row] !== 0) config.pool.release(table.ipv4[row]);
-    if ((table.ipv6High[row] | table.ipv6Low[row]) !== 0)
-      config.prefixes?.release({ high: table.ipv6High[row], low: table.ipv6Low[row] });
+    this.releaseIpv4(row);
+    this.releasePrefix(row);
     const user = this.users[row];
     if (user && this.rowOfUser.get(user) === row) this.rowOfUser.delete(user);
     this.users[row] = '';
@@ -601,7 +645,7 @@ export class Bras implements SessionControl {
       return;
     }
     for (const key of this.attemptKeys(talk)) this.attempts.succeeded(key);
-    const refusal = talk.verdictSent ? undefined : this.admit(now, talk, verdict);
+    const refusal = talk.verdictSent ? this.readmit(talk) : this.admit(now, talk, verdict);
     if (refusal !== undefined) {
       calls.log(now, `session ${this.table.id[row]}: ${JSON.stringify(user)} refused (${refusal})`);
       talk.ppp.authorise(now, { ok: false, message: refusal });
@@ -613,10 +657,17 @@ export class Bras implements SessionControl {
     const { message, authenticatorResponse } = verdict;
     talk.ppp.authorise(now, {
       ok: true,
-      ipv4: { local, peer: this.table.ipv4[row], dns, nbns },
+      ipv4: { local, peer: this.columns.grantedIpv4[row], dns, nbns },
       ...(message !== undefined && { message }),
       ...(authenticatorResponse !== undefined && { authenticatorResponse }),
     });
+  }
+
+  /** Who logs in again on the same session must be the same: address, rate and account are his. */
+  private readmit({ row, user }: Talk): string | undefined {
+    if (user === this.users[row]) return undefined;
+    this.counters.add('bras.refused.other-user');
+    return 'another user';
   }
 
   /** Gives the session what AAA granted; or why it cannot be. */
@@ -641,7 +692,8 @@ export class Bras implements SessionControl {
       calls.log(now, `address ${formatIpv4(address)} of ${JSON.stringify(user)} is another session’s`);
       return 'address in use';
     }
-    table.setIpv4(row, address);
+    columns.grantedIpv4[row] = address;
+    columns.isOwnIpv4[row] = grant.ipv4 === undefined ? 0 : 1;
     const named = grant.rateClass === undefined ? 0 : this.shapers.up.classOf(grant.rateClass);
     if (named === undefined) {
       counters.add('bras.unknown-rate-class');
@@ -667,14 +719,29 @@ export class Bras implements SessionControl {
     else this.counters.add('bras.no-prefix');
   }
 
+  private releasePrefix(row: number): void {
+    const { table, config } = this;
+    const prefix = { high: table.ipv6High[row], low: table.ipv6Low[row] };
+    if ((prefix.high | prefix.low) === 0) return;
+    table.setIpv6Prefix(row, 0, 0);
+    config.prefixes?.release(prefix);
+  }
+
+  private releaseIpv4(row: number): void {
+    const { table, columns, config } = this;
+    table.setIpv4(row, 0);
+    if (columns.grantedIpv4[row] !== 0) config.pool.release(columns.grantedIpv4[row]);
+    columns.grantedIpv4[row] = 0;
+  }
+
   private record(now: number, row: number, kind: 'start' | 'interim' | 'stop') {
-    const { table } = this;
+    const { table, columns } = this;
     return {
       kind,
       subscriber: this.subscriber(row),
       user: this.users[row] ?? '',
       classes: this.classes.get(row) ?? [],
-      ipv4: table.ipv4[row],
+      ipv4: columns.grantedIpv4[row],
       sessionTimeS: Math.floor((now - table.openedAt[row]) / 1000),
       inputBytes: table.bytesIn[row],
       outputBytes: table.bytesOut[row],
@@ -812,7 +879,17 @@ export class Bras implements SessionControl {
     if (this.table.state[row] !== stateOpen) return;
     const frozen = talk.ppp.freeze();
     if (!frozen) return;
-    this.columns.freeze(this.table, row, frozen);
+    const { columns } = this;
+    // Nobody needs it now; another is to be had should IPCP begin again (`thaw`). What AAA gave stays the user's.
+    if (
+      frozen.ipcpState !== automatonState.opened &&
+      columns.grantedIpv4[row] !== 0 &&
+      columns.isOwnIpv4[row] === 0
+    ) {
+      this.counters.add('bras.address-unused');
+      this.releaseIpv4(row);
+    }
+    columns.freeze(this.table, row, frozen);
     this.talks.delete(row);
     this.counters.add('bras.frozen');
     if (this.columns.echoAtS[row] === 0) this.columns.echoAtS[row] = this.nextEchoS(now, row);
@@ -820,7 +897,11 @@ export class Bras implements SessionControl {
 
   private thaw(now: number, row: number): void {
     const { table, columns, config } = this;
-    const frozen = columns.thaw(table, row, config);
+    if (columns.grantedIpv4[row] === 0)
+      columns.grantedIpv4[row] = config.pool.allocate(this.users[row] || undefined) ?? 0;
+    let frozen = columns.thaw(table, row, config);
+    // Without an address IPCP is Protocol-Rejected.
+    if (frozen.peerIpv4 === 0) frozen = { ...frozen, ipcpState: automatonState.initial };
     const request: SessionRequest = {
       service: config.services[table.service[row]],
       maxPayload: frozen.mru,
@@ -858,20 +939,67 @@ export class Bras implements SessionControl {
       return;
     }
     this.columns.activeS[row] = seconds(now);
+    // What is for us goes no further.
+    const isOurs = bytes[start] >>> 4 === 4 && readUint32(bytes, start + 16) === this.config.local;
+    if (!isOurs && !takeHop(bytes, start)) {
+      counters.add('bras.drop.hops');
+      const error = this.errorAbout(now, row, { kind: 'hops' }, bytes, start, packetEnd);
+      if (error) this.copyToSession(now, row, error, 0, error.length);
+      return;
+    }
     clampMss(bytes, start, packetEnd, table.mru[row]);
     counters.add('bras.up');
     if (this.shapers.up.offer(now, row, table.rateClass[row], bytes, start, packetEnd))
       this.calls.sendIp(now, bytes, start, packetEnd);
   }
 
-  private toSession(row: number, bytes: Uint8Array, start: number, end: number): void {
-    const { table, encapsulation } = this;
-    const plainAt = this.bypass ? this.bypass.address(row, bytes, start) : -1;
-    if (plainAt >= 0) {
+  /** Our answer to the sender of a packet of that session; `undefined`: none. */
+  private errorAbout(
+    now: number,
+    row: number,
+    error: ForwardError,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): Uint8Array | undefined {
+    let source = ipv4Bytes(this.config.local);
+    if (bytes[start] >>> 4 === 6) {
+      // The Subnet-Router anycast address of the session's prefix: its router is us (RFC 4291 §2.6.1).
+      source = new Uint8Array(16);
+      writeUint32(source, 0, this.table.ipv6High[row]);
+      writeUint32(source, 4, this.table.ipv6Low[row]);
+    }
+    const packet = this.errors.about(now, error, source, bytes, start, end);
+    if (packet) this.counters.add('bras.icmp-error');
+    return packet;
+  }
+
+  private tellCore(
+    now: number,
+    row: number,
+    error: ForwardError,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    const packet = this.errorAbout(now, row, error, bytes, start, end);
+    if (!packet) return;
+    this.scratch.set(packet, encapsulationHeadroom);
+    this.calls.sendIp(now, this.scratch, encapsulationHeadroom, encapsulationHeadroom + packet.length);
+  }
+
+  private shape(now: number, row: number, bytes: Uint8Array, start: number, end: number): void {
+    if (this.shapers.down.offer(now, row, this.table.rateClass[row], bytes, start, end))
+      this.toSession(now, row, bytes, start, end);
+  }
+
+  private toSession(now: number, row: number, bytes: Uint8Array, start: number, end: number): void {
+    const { table, encapsulation, bypass } = this;
+    if (bypass?.isDirect(now, row)) {
       table.packetsOut[row]++;
       table.bytesOut[row] += end - start;
       this.counters.add('bras.plain-down');
-      this.sendAccess(table.link[row], bytes, plainAt, end);
+      this.sendAccess(table.link[row], bytes, bypass.address(row, bytes, start), end);
       return;
     }
     const at = encapsulation.encapsulateIp(bytes, start, end, row);
@@ -880,9 +1008,9 @@ export class Bras implements SessionControl {
     this.sendAccess(table.link[row], bytes, at, end);
   }
 
-  private copyToSession(row: number, bytes: Uint8Array, start: number, end: number): void {
+  private copyToSession(now: number, row: number, bytes: Uint8Array, start: number, end: number): void {
     this.scratch.set(bytes.subarray(start, end), encapsulationHeadroom);
-    this.toSession(row, this.scratch, encapsulationHeadroom, encapsulationHeadroom + end - start);
+    this.toSession(now, row, this.scratch, encapsulationHeadroom, encapsulationHeadroom + end - start);
   }
 
   private sendPpp(row: number, protocol: number, packet: Uint8Array): void {
@@ -921,7 +1049,7 @@ export class Bras implements SessionControl {
       mtu: table.mru[row],
       dns: config.ipv6Dns ?? [],
     });
-    this.copyToSession(row, packet, 0, packet.length);
+    this.copyToSession(now, row, packet, 0, packet.length);
   }
 }
 

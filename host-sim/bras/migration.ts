@@ -10,12 +10,16 @@
  * Either all sessions are imported, or none and an error names the first that cannot be. Bounded by the session table.
  */
 
+import { automatonState } from '../../agent/pppoe/automaton.js';
+import { smallestMru } from '../../agent/pppoe/lcp-options.js';
 import type { FrozenPpp } from '../../agent/pppoe/ppp-session.js';
-import { type Host, stateOpen } from '../../agent/pppoe/session-table.js';
+import { type Host, maxLineIdLength, maxSessions, stateOpen } from '../../agent/pppoe/session-table.js';
 import { formatMac } from '../../agent/wire/address.js';
+import { isVlanTpid } from '../../agent/wire/vlan.js';
+import { ipv6LowMask } from './acl.js';
 import { formatIpv4 } from './address-pool.js';
 import type { Bras } from './bras.js';
-import type { Membership } from './igmp-proxy.js';
+import { groupLimit, type Membership, sourceLimit } from './igmp-proxy.js';
 
 export const snapshotVersion = 1;
 
@@ -38,6 +42,8 @@ export interface MovedSession extends Host {
   readonly classes: readonly string[];
   readonly rateClass: string;
   readonly ipv4: number;
+  /** 1: AAA gave it, and it stays the user's while IPCP is down. */
+  readonly isOwnIpv4: number;
   readonly ipv6High: number;
   readonly ipv6Low: number;
   /** What we may send at most. */
@@ -81,6 +87,7 @@ export function exportSessions(
       classes: (bras.classes.get(row) ?? []).map(one => Buffer.from(one).toString('hex')),
       rateClass: bras.shapers.up.className(table.rateClass[row]),
       ipv4: table.ipv4[row],
+      isOwnIpv4: columns.isOwnIpv4[row],
       ipv6High: table.ipv6High[row],
       ipv6Low: table.ipv6Low[row],
       mtu: table.mru[row],
@@ -106,12 +113,73 @@ export function exportSessions(
   return { snapshot, leftBehind: table.count - sessions.length };
 }
 
-/** How many sessions came in. Throws, naming the session and the field, before anything is changed. */
+/** How many sessions came in. Throws, naming the session and the field, before anything is changed: it may be a file edited by hand. */
 export function importSessions(now: number, bras: Bras, snapshot: SessionSnapshot): number {
+  if (!isObject(snapshot)) throw new Error(`snapshot: expected an object, got ${snapshot}`);
   check(bras, snapshot);
   for (const session of snapshot.sessions) restore(now, bras, session);
   return snapshot.sessions.length;
 }
+
+/** Whole numbers of a session, and the least and the most they may be. */
+const ranges: { readonly [Field in keyof MovedSession]?: readonly [number, number] } = {
+  id: [1, maxSessions],
+  macHigh: [0, 0xffff],
+  macLow: [0, 0xffffffff],
+  link: [0, 0xffff],
+  outerTag: [0, 0xffffffff],
+  innerTag: [0, 0xffffffff],
+  service: [0, 0xff],
+  ipv4: [0, 0xffffffff],
+  isOwnIpv4: [0, 1],
+  ipv6High: [0, 0xffffffff],
+  ipv6Low: [0, 0xffffffff],
+  mtu: [smallestMru, 0xffff],
+  // Ten years: times are kept as 32 bits of seconds.
+  ageS: [0, 315_360_000],
+  endInS: [0, 315_360_000],
+  interimS: [0, 0xffff],
+  packetsIn: [0, Number.MAX_SAFE_INTEGER],
+  bytesIn: [0, Number.MAX_SAFE_INTEGER],
+  packetsOut: [0, Number.MAX_SAFE_INTEGER],
+  bytesOut: [0, Number.MAX_SAFE_INTEGER],
+  cookieSerial: [0, 0xffffffff],
+};
+const texts = ['circuitId', 'remoteId', 'user', 'accountingId', 'rateClass'] as const;
+/** Of an accounting id: an attribute of RADIUS (RFC 2865 §5); of a PAP or CHAP name it is as much. */
+const longestText = 253;
+
+const byte = [0, 0xff] as const;
+const word = [0, 0xffffffff] as const;
+/** The automaton's states in which no timer runs, as a session that rests has them. */
+const { initial, closed, stopped, opened } = automatonState;
+const resting: readonly number[] = [initial, closed, stopped, opened];
+const pppRanges: { readonly [Field in keyof FrozenPpp]: readonly [number, number] } = {
+  magicNumber: word,
+  peerMagicNumber: word,
+  mru: [smallestMru, 0xffff],
+  peerMru: [smallestMru, 0xffff],
+  lcpIdentifier: byte,
+  ipcpIdentifier: byte,
+  ipv6cpIdentifier: byte,
+  echoIdentifier: byte,
+  echoMisses: byte,
+  method: [0, 3],
+  ipcpState: [automatonState.initial, automatonState.opened],
+  ipv6cpState: [automatonState.initial, automatonState.opened],
+  localIpv4: word,
+  peerIpv4: word,
+  primaryDns: word,
+  secondaryDns: word,
+  primaryNbns: word,
+  secondaryNbns: word,
+  localIdHigh: word,
+  localIdLow: word,
+  peerIdHigh: word,
+  peerIdLow: word,
+};
+
+type Fields = { readonly [field: string]: unknown };
 
 function check(bras: Bras, { version, ac, local, sessions }: SessionSnapshot): void {
   const { config, table } = bras;
@@ -124,27 +192,99 @@ function check(bras: Bras, { version, ac, local, sessions }: SessionSnapshot): v
   if (!Array.isArray(sessions)) throw new Error('sessions: expected a list');
   if (table.count + sessions.length > table.limit)
     throw new Error(`sessions: expected at most ${table.limit - table.count}, got ${sessions.length}`);
-  const ids = new Set<number>();
-  const addresses = new Set<number>();
-  for (const [i, session] of sessions.entries()) {
-    const fault = (field: string, expected: string): never => {
-      throw new Error(
-        `sessions[${i}].${field}: expected ${expected}, got ${session[field as keyof MovedSession]}`,
-      );
-    };
-    const { id, ipv4, service, rateClass } = session;
-    if (!(Number.isInteger(id) && id >= 1 && id <= 65_534)) fault('id', '1..65534');
-    if (ids.has(id) || table.rowOf[id] !== 0) fault('id', 'one that is not taken');
-    if (!(Number.isInteger(ipv4) && ipv4 >= 0 && ipv4 < 2 ** 32)) fault('ipv4', '0..2^32-1');
-    if (ipv4 !== 0 && (addresses.has(ipv4) || table.findIpv4(ipv4) !== 0))
-      fault('ipv4', 'one that is not taken');
-    if (config.services[service] === undefined) fault('service', `0..${config.services.length - 1}`);
-    if (bras.shapers.up.classOf(rateClass) === undefined) fault('rateClass', 'one that is configured here');
-    for (const [field, value] of Object.entries<number>({ ...session.ppp }))
-      if (!(Number.isInteger(value) && value >= 0 && value < 2 ** 32)) fault(`ppp.${field}`, '0..2^32-1');
-    ids.add(id);
-    addresses.add(ipv4);
+  const taken = { id: new Set<unknown>(), ipv4: new Set<unknown>(), ipv6: new Set<unknown>() };
+  for (const [i, session] of sessions.entries()) checkSession(bras, session, `sessions[${i}]`, taken);
+}
+
+function checkSession(
+  bras: Bras,
+  session: MovedSession,
+  place: string,
+  taken: { readonly [key in 'id' | 'ipv4' | 'ipv6']: Set<unknown> },
+): void {
+  const { config, table } = bras;
+  if (!isObject(session)) throw new Error(`${place}: expected a session, got ${session}`);
+  const fault = (field: string, expected: string, got: unknown): never => {
+    throw new Error(`${place}.${field}: expected ${expected}, got ${JSON.stringify(got)}`);
+  };
+  const checkRanges = (
+    fields: Fields,
+    all: { readonly [field: string]: readonly [number, number] },
+    at = '',
+  ) => {
+    for (const [field, [least, most]] of Object.entries(all)) {
+      const value = fields[field];
+      if (!(typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most))
+        fault(at + field, `${least}..${most}`, value);
+    }
+  };
+  const once = (field: string, set: Set<unknown>, value: unknown, isFree: boolean) => {
+    if (set.has(value) || !isFree) fault(field, 'one that is not taken', value);
+    set.add(value);
+  };
+  checkRanges(
+    session as unknown as Fields,
+    ranges as { readonly [field: string]: readonly [number, number] },
+  );
+  const { id, ipv4, ipv6High, ipv6Low, service, rateClass, ppp, classes, groups } = session;
+  for (const field of texts) {
+    const value: unknown = session[field];
+    if (typeof value !== 'string' || Buffer.byteLength(value) > longestText)
+      fault(field, `a text of at most ${longestText} bytes`, value);
   }
+  for (const field of ['circuitId', 'remoteId'] as const)
+    if (Buffer.byteLength(session[field]) > maxLineIdLength)
+      fault(field, `at most ${maxLineIdLength} bytes`, session[field]);
+  if (!isObject(ppp)) fault('ppp', 'what PPP has come to', ppp);
+  checkRanges(ppp as unknown as Fields, pppRanges, 'ppp.');
+  for (const field of ['ipcpState', 'ipv6cpState'] as const)
+    if (!resting.includes(ppp[field])) fault(`ppp.${field}`, 'a state at rest: 0, 2, 3 or 9', ppp[field]);
+  for (const field of ['outerTag', 'innerTag'] as const) {
+    const tag = session[field];
+    if (tag !== 0 && !(isVlanTpid(tag >>> 16) && (tag & 0xf000) === 0))
+      fault(field, '0, or a tag protocol identifier and a VLAN identifier', tag);
+  }
+  if (session.outerTag === 0 && session.innerTag !== 0)
+    fault('innerTag', '0 without an outer one', session.innerTag);
+  once('id', taken.id, id, table.rowOf[id] === 0);
+  if (ipv4 !== 0) once('ipv4', taken.ipv4, ipv4, table.findIpv4(ipv4) === 0 && config.pool.canTake(ipv4));
+  if ((ipv4 !== 0) !== (ppp.ipcpState === automatonState.opened))
+    fault('ipv4', 'an address if ppp.ipcpState is 9, and 0 if not', ipv4);
+  if ((ipv6High | ipv6Low) !== 0) {
+    const { prefixes } = config;
+    if (!prefixes) fault('ipv6High', '0: there is no IPv6 here', ipv6High);
+    if ((ipv6Low & ~ipv6LowMask(prefixes!.length)) !== 0)
+      fault('ipv6Low', `zeros behind bit ${prefixes!.length}`, ipv6Low);
+    const isFree =
+      table.findIpv6(ipv6High, ipv6Low) === 0 && prefixes!.canTake({ high: ipv6High, low: ipv6Low });
+    once('ipv6Low', taken.ipv6, `${ipv6High} ${ipv6Low}`, isFree);
+  }
+  if (service >= config.services.length) fault('service', `0..${config.services.length - 1}`, service);
+  if (bras.shapers.up.classOf(rateClass) === undefined)
+    fault('rateClass', 'one that is configured here', rateClass);
+  const isClass = (one: unknown) => typeof one === 'string' && /^([0-9a-f]{2}){1,253}$/.test(one);
+  if (!Array.isArray(classes) || !classes.every(isClass)) fault('classes', 'a list of hex texts', classes);
+  if (!Array.isArray(groups) || groups.length > groupLimit || !groups.every(isMembership))
+    fault('groups', `at most ${groupLimit} memberships`, groups);
+}
+
+function isMembership(one: unknown): boolean {
+  if (!isObject(one)) return false;
+  const { group, mode, sources } = one as unknown as Fields;
+  const isAddress = (value: unknown) =>
+    Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 32;
+  return (
+    isAddress(group) &&
+    (group as number) >>> 28 === 0xe &&
+    (mode === 'include' || mode === 'exclude') &&
+    Array.isArray(sources) &&
+    sources.length <= sourceLimit &&
+    sources.every(isAddress)
+  );
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function restore(now: number, bras: Bras, session: MovedSession): void {
@@ -161,6 +301,8 @@ function restore(now: number, bras: Bras, session: MovedSession): void {
   table.setLineIds(row, Buffer.from(session.circuitId), Buffer.from(session.remoteId));
   table.mru[row] = session.mtu;
   table.setIpv4(row, session.ipv4);
+  columns.grantedIpv4[row] = session.ipv4;
+  columns.isOwnIpv4[row] = session.isOwnIpv4;
   table.setIpv6Prefix(row, session.ipv6High, session.ipv6Low);
   config.pool.take(session.ipv4);
   config.prefixes?.take({ high: session.ipv6High, low: session.ipv6Low });

@@ -1,6 +1,6 @@
 /**
  * What the BRAS keeps of an open session beside the row of the session table: the rest of `FrozenPpp`, and when its next turn
- * of each kind is. Flat columns by row, 36 bytes a session, so that an open session costs no object but its user's name.
+ * of each kind is. Flat columns by row, 41 bytes a session, so that an open session costs no object but its user's name.
  *
  * Bounded by the table's rows; they grow with it. Times are whole seconds since the clock's zero; 0: never.
  */
@@ -35,6 +35,10 @@ export class SessionColumns {
   /** 1: the session is in `bytes`, and there is no object of it. */
   frozen = new Uint8Array(firstRows);
   bytes = new Uint8Array(firstRows * byteCount);
+  /** What IPCP is to give, or has given; taken from the pool. 0 for none. */
+  grantedIpv4 = new Uint32Array(firstRows);
+  /** 1: AAA gave it. */
+  isOwnIpv4 = new Uint8Array(firstRows);
   mru = new Uint16Array(firstRows);
   peerMru = new Uint16Array(firstRows);
   echoAtS = new Uint32Array(firstRows);
@@ -51,6 +55,8 @@ export class SessionColumns {
     if (rows <= this.frozen.length) return;
     this.frozen = grow(this.frozen, new Uint8Array(rows));
     this.bytes = grow(this.bytes, new Uint8Array(rows * byteCount));
+    this.grantedIpv4 = grow(this.grantedIpv4, new Uint32Array(rows));
+    this.isOwnIpv4 = grow(this.isOwnIpv4, new Uint8Array(rows));
     this.mru = grow(this.mru, new Uint16Array(rows));
     this.peerMru = grow(this.peerMru, new Uint16Array(rows));
     this.echoAtS = grow(this.echoAtS, new Uint32Array(rows));
@@ -63,6 +69,8 @@ export class SessionColumns {
 
   clear(row: number): void {
     this.frozen[row] = 0;
+    this.grantedIpv4[row] = 0;
+    this.isOwnIpv4[row] = 0;
     this.echoAtS[row] = 0;
     this.endAtS[row] = 0;
     this.interimAtS[row] = 0;
@@ -103,7 +111,7 @@ export class SessionColumns {
       ipcpState: byte('ipcpState'),
       ipv6cpState: byte('ipv6cpState'),
       localIpv4: local,
-      peerIpv4: table.ipv4[row],
+      peerIpv4: this.grantedIpv4[row],
       primaryDns: dns[0] ?? 0,
       secondaryDns: dns[1] ?? 0,
       primaryNbns: nbns[0] ?? 0,

@@ -18,6 +18,10 @@ const brokerOption = () =>
     `$KITH_BROKER or ${defaultBroker}`,
   );
 const siteOption = () => new Option('--site <site>', 'the site of nodes named without one').default('home');
+const authOption = () =>
+  new Option('--auth <methods>', 'of pap, chap-md5, ms-chap-v2 and none, separated by commas').argParser(
+    toMethods,
+  );
 const jsonOption = () => new Option('--json', 'one JSON object a line');
 
 export function program(): Command {
@@ -294,6 +298,67 @@ export function program(): Command {
     .action(async options => (await import('./paper.js')).printBrasPaper(options, print));
 
   kith
+    .command('pppoe')
+    .description('dial in to an access concentrator; the line becomes a TUN device (root, Linux)')
+    .requiredOption('--interface <interface>', 'the Ethernet of the access network')
+    .requiredOption('--user <name>')
+    .requiredOption('--secret-file <file>', 'the secret is its first line')
+    .option('--service <name>', 'the service to ask for; left out: any', '')
+    .option('--ac <name>', 'the only access concentrator to take; left out: any', '')
+    .addOption(authOption().default(undefined, 'all, the strongest first'))
+    .option('--no-ipv6', 'IPv4 alone')
+    .option('--vlan <id>', 'of the access network', toInteger(1, 4094))
+    .option('--tun <name>', 'of the device', 'kith%d')
+    .option('--once', 'end with the first session')
+    .option('--capture <file>', 'write the PPPoE frames here (pcap)')
+    .action(async options => (await import('./pppoe.js')).dial(options, interrupted(), print));
+
+  kith
+    .command('bras')
+    .description('a software BRAS on an Ethernet; subscribers are reached over a TUN device (root, Linux)')
+    .requiredOption('--interface <interface>', 'the Ethernet of the access network')
+    .option(
+      '--users <file>',
+      'who may come in: lines of user, AC or *, secret, address or * (host-sim/bras/aaa-file.ts)',
+    )
+    .option('--radius <server...>', 'or ask these: ADDRESS or ADDRESS:PORT')
+    .option('--radius-secret-file <file>', 'the secret is its first line')
+    .requiredOption(
+      '--pool <network>',
+      "subscribers' addresses, such as 10.64.0.0/16; the first is the BRAS's own",
+    )
+    .option(
+      '--prefixes <prefix>',
+      'a /64 of this for each subscriber, such as 2001:db8::/48; left out: no IPv6',
+    )
+    .option('--dns <address...>', 'told to subscribers')
+    .option('--tun <name>', 'of the device', 'bras%d')
+    .option('--ac-name <name>', 'of the access concentrator', 'kith')
+    .option('--service <name...>', 'services; left out: any one')
+    .addOption(authOption().default(['ms-chap-v2', 'chap-md5', 'pap'], 'ms-chap-v2,chap-md5,pap'))
+    .option('--sessions <n>', 'at most', toInteger(1, 65_534), 65_534)
+    .addOption(
+      new Option('--echo <duration>', 'ask sessions not heard for so long whether they live, whole seconds')
+        .argParser(toDuration)
+        .default(30_000, '30s'),
+    )
+    .option(
+      '--broker <url>',
+      'install access lists on gateways whose agents can do without the tunnel, by this broker; left out: the tunnel alone',
+    )
+    .addOption(siteOption())
+    .addOption(
+      new Option(
+        '--acl-expiry <duration>',
+        'an access list that is not renewed ends after this, whole seconds',
+      )
+        .argParser(toDuration)
+        .default(60_000, '1m'),
+    )
+    .option('--capture <file>', 'write the frames of the access network here (pcap)')
+    .action(async options => (await import('./bras.js')).runBras(options, interrupted(), print));
+
+  kith
     .command('decode')
     .description('print every frame of a capture (pcap or pcapng; - is standard input)')
     .argument('<file>')
@@ -343,6 +408,14 @@ function toInteger(least: number, most: number): (text: string) => number {
       throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}`);
     return value;
   };
+}
+
+function toMethods(text: string): string[] {
+  const methods = text.split(',');
+  const known = ['pap', 'chap-md5', 'ms-chap-v2', 'none'];
+  if (!methods.every((method, i) => known.includes(method) && methods.indexOf(method) === i))
+    throw new InvalidArgumentError(`expected some of ${known.join(', ')}, separated by commas`);
+  return methods;
 }
 
 function toPort(text: string): number {

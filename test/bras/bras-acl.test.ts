@@ -114,7 +114,7 @@ test('nothing passes that no session allows: another’s address or MAC, a VLAN,
   bad[10] ^= 1;
   plain(ada, bad);
   assert.equal([packets.length, bras.counters.get('bras.drop.malformed')], [0, 1]);
-  assert.ok(acl.isDirect(bras.table.findIpv4(ada.address)));
+  assert.ok(acl.isDirect(access.now, bras.table.findIpv4(ada.address)));
 });
 
 test('the subscriber’s rate holds without the tunnel too, and is told to the gateway', () => {

@@ -19,11 +19,11 @@ test('a home dials in with PAP, CHAP and MS-CHAPv2, gets an address of the pool,
     const out = ipv4Packet(home.address, core, 100);
     home.sendPpp(pppProtocol.ipv4, out);
     access.settle();
-    assert.equal(packets, [out]);
+    assert.equal(packets, [ipv4Packet(home.address, core, 100, 17, 63)], 'one hop less');
     const back = ipv4Packet(core, home.address, 1400);
     fromCore(bras, access.now, back);
     access.settle();
-    assert.equal(home.packets, [back]);
+    assert.equal(home.packets, [ipv4Packet(core, home.address, 1400, 17, 63)]);
   }
 });
 

@@ -153,11 +153,11 @@ export class Access {
 }
 
 /** An IPv4 packet of `length` bytes with UDP's number and a right checksum. */
-export function ipv4Packet(from: number, to: number, length = 64, protocol = 17): Uint8Array {
+export function ipv4Packet(from: number, to: number, length = 64, protocol = 17, hops = 64): Uint8Array {
   const packet = new Uint8Array(length);
   packet[0] = 0x45;
   writeUint16(packet, 2, length);
-  packet[8] = 64;
+  packet[8] = hops;
   packet[9] = protocol;
   writeUint32(packet, 12, from);
   writeUint32(packet, 16, to);

@@ -132,7 +132,7 @@ test('a snapshot that does not fit is refused whole, and the error names what is
       { ...snapshot, sessions: [{ ...one, rateClass: 'gold' }] },
       /rateClass: expected one that is configured/,
     ],
-    [{ ...snapshot, sessions: [{ ...one, ppp: { ...one.ppp, mru: -1 } }] }, /ppp\.mru: expected 0/],
+    [{ ...snapshot, sessions: [{ ...one, ppp: { ...one.ppp, mru: -1 } }] }, /ppp\.mru: expected 68/],
   ];
   for (const [bad, message] of rows) {
     assert.throws(() => importSessions(access.now, bras, bad as SessionSnapshot), message);

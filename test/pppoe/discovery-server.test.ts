@@ -356,7 +356,7 @@ test('one host that asks without end is answered at its rate, and others as befo
 });
 
 test('a flood of false MACs on one line leaves the other lines their answers, and keeps nothing', () => {
-  const limits = { ...defaultDiscoveryLimits, offersPerSecond: 3_000 };
+  const limits = { ...defaultDiscoveryLimits, offersPerSecond: 3_000, lineOffersPerSecond: 500 };
   const parts = serverParts({ limits });
   const memory = parts.table.memoryBytes;
   let flooded = 0;
@@ -367,8 +367,8 @@ test('a flood of false MACs on one line leaves the other lines their answers, an
     if (i % 1_000 === 0) honest += parts.receive(now, padi({ src: macOf(0x1000000 + i) }), 1).length;
   }
   assert.is(honest, 50);
-  const { lineBurst, linePerSecond } = limits;
-  assert.ok(flooded <= lineBurst + 5 * linePerSecond && flooded > 4 * linePerSecond, `${flooded}`);
+  const { lineOffersPerSecond } = limits;
+  assert.ok(flooded <= 6 * lineOffersPerSecond && flooded > 4 * lineOffersPerSecond, `${flooded}`);
   assert.is(parts.table.memoryBytes, memory);
   assert.is(parts.table.count, 0);
 });
@@ -380,8 +380,8 @@ test('a flood of half-open sessions from many lines: memory is bounded, an hones
   // 16 lines of 25 setups each a second offer twice what is taken in all.
   const limits = {
     ...defaultDiscoveryLimits,
-    linePerSecond: 50,
-    lineBurst: 100,
+    linePerSecond: 25,
+    lineBurst: 50,
     setupsPerSecond: 200,
     halfOpen: 1_200,
   };
@@ -456,6 +456,10 @@ test('limits that cannot hold what they promise are refused', () => {
     /limits.halfOpen: expected 6000 ms of setupsPerSecond, got 999.5 ms/,
   );
   assert.throws(make({ linePerSecond: 501 }), /limits.linePerSecond: expected at most 500, got 501/);
+  assert.throws(
+    make({ lineOffersPerSecond: 10_001 }),
+    /limits.lineOffersPerSecond: expected at most 10000, got 10001/,
+  );
   assert.throws(make({ hostBurst: 0 }), /rate: expected/);
 });
 

@@ -6,7 +6,7 @@ import { encodeUtf8, readUint16, writeUint16 } from '../../agent/core/bytes.js';
 import { internetChecksum, transportChecksum } from '../../agent/wire/checksum.js';
 import type { VlanTag } from '../../agent/wire/vlan.js';
 import { acMac, address, ipv4Packet } from '../bras/homes.js';
-import { gatewayMac, Rig } from './gateway-rig.js';
+import { gatewayMac, Rig, withoutHops } from './gateway-rig.js';
 
 const outside = address('192.0.2.7');
 const tag = (vlanId: number): VlanTag => ({ tpid: 0x8100, priority: 0, dropEligible: false, vlanId });
@@ -91,6 +91,11 @@ test('the line comes up with address, peer, DNS and MTU, and is reported as one 
   assert.is(lineAddress(rig), rig.bras.table.ipv4[1]);
   const [event] = rig.events;
   assert.equal([event.name, event.session, event.text], ['session-up', rig.bras.table.id[1], 'plain']);
+  const told = rig.events.length;
+  rig.disconnect();
+  rig.connect();
+  assert.is(rig.events.length, told + 1, 'again to a broker that has us anew');
+  assert.is(rig.events.at(-1)!.name, 'session-up');
 });
 
 test('packets go both ways byte for byte, without the padding of Ethernet, from the shortest to the MTU', () => {
@@ -100,9 +105,11 @@ test('packets go both ways byte for byte, without the padding of Ethernet, from 
     const up = packetOf(home, outside, length);
     const down = packetOf(outside, home, length);
     rig.send(up);
+    const { frame } = rig.frames.at(-1)!;
+    assert.equal(frame.slice(22, 22 + length), up, `on the wire, ${length}`);
+    assert.equal(withoutHops(rig.toCore.pop()), withoutHops(up), `up, ${length}`);
     rig.fromCore(down);
-    assert.equal(rig.toCore.pop(), up, `up, ${length}`);
-    assert.equal(rig.toHome.pop(), down, `down, ${length}`);
+    assert.equal(withoutHops(rig.toHome.pop()), withoutHops(down), `down, ${length}`);
   }
   rig.send(packetOf(home, outside, 1493));
   assert.is(rig.count('drop.too-long'), 1);

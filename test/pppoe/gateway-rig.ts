@@ -4,7 +4,7 @@
  */
 
 import { Agent } from '../../agent/agent.js';
-import { digest as digestOf, encodeUtf8 } from '../../agent/core/bytes.js';
+import { encodeUtf8 } from '../../agent/core/bytes.js';
 import { Random } from '../../agent/core/random.js';
 import { decodeCbor } from '../../agent/message/cbor.js';
 import { type AclStatus, descriptors } from '../../agent/message/messages.js';
@@ -16,12 +16,20 @@ import type { VlanTag } from '../../agent/wire/vlan.js';
 import { digest } from '../../edge/linux/digest.js';
 import { FileAaa } from '../../host-sim/bras/aaa-file.js';
 import { Bras, type BrasConfig } from '../../host-sim/bras/bras.js';
-import { BrasAcl } from '../../host-sim/bras/bras-acl.js';
+import { BrasBus } from '../../host-sim/cli/bras-bus.js';
 import { brasConfig, fromCore, users } from '../bras/homes.js';
 
 export const gatewayMac = new Uint8Array([2, 0x10, 0, 0, 0, 7]);
 const shortestFrame = 60;
 const aclTopic = 'kith/1/home/gw-1/acl/';
+
+/** The packet but for what every router on its way changes: hops, and the checksum of IPv4's header over them. */
+export function withoutHops(packet: Uint8Array | undefined): number[] {
+  if (!packet) return [];
+  const bytes = [...packet];
+  for (const at of bytes[0] >>> 4 === 6 ? [7] : [8, 10, 11]) bytes[at] = 0;
+  return bytes;
+}
 
 export interface RigOptions {
   readonly gateway?: Partial<GatewayOptions>;
@@ -37,7 +45,7 @@ export class Rig {
   agent!: Agent;
   job!: PppoeGateway;
   bras!: Bras;
-  brasAcl: BrasAcl | undefined;
+  bus: BrasBus | undefined;
   /** What came out of the line, on either side. */
   readonly toHome: Uint8Array[] = [];
   readonly toCore: Uint8Array[] = [];
@@ -49,12 +57,14 @@ export class Rig {
   /** Frames to lose. */
   lose: (frame: Uint8Array, up: boolean) => boolean = () => false;
   busUp = false;
+  /** What the BRAS sends goes nowhere: for a benchmark. */
+  isQuiet = false;
   private readonly options: RigOptions;
   private readonly queue: { readonly up: boolean; readonly frame: Uint8Array }[] = [];
-  /** Retained, by topic. */
+  /** Lists on their way to the broker. */
+  private readonly messages: { readonly topic: string; readonly payload: Uint8Array }[] = [];
+  /** By topic, as the broker keeps them. */
   private readonly retained = new Map<string, Uint8Array>();
-  private isSettling = false;
-  private plainGateway = false;
   private boots = 0;
 
   constructor(options: RigOptions = {}) {
@@ -100,47 +110,45 @@ export class Rig {
       newKey: () => new Uint8Array(16).map(() => entropy.below(256)),
       random: new Random(seed, 'delays'),
       aaa: new FileAaa(users, digest),
-      sendAccess: (_link, bytes, start, end) => this.carry(bytes.slice(start, end), false),
-      sendIp: (_now, bytes, start, end) => this.toCore.push(bytes.slice(start, end)),
+      sendAccess: (_link, bytes, start, end) => {
+        if (!this.isQuiet) this.carry(bytes.slice(start, end), false);
+      },
+      sendIp: (_now, bytes, start, end) => {
+        if (!this.isQuiet) this.toCore.push(bytes.slice(start, end));
+      },
       log: () => {},
     });
     if (expiryMs === undefined) return;
-    this.brasAcl = new BrasAcl(
-      this.bras,
-      { expiryMs },
-      {
-        gatewayOf: () => (this.plainGateway ? 'gw-1' : undefined),
-        publish: (_now, _gateway, id, acl) => {
-          const payload = acl ? encodeUtf8(JSON.stringify(acl)) : new Uint8Array(0);
-          this.publishAcl(id, payload);
-          return digestOf(payload);
-        },
-      },
+    // The answer of an agent comes after this has returned.
+    this.bus = new BrasBus('home', this.bras, { expiryMs }, ({ topic, payload }) =>
+      this.messages.push({ topic, payload: payload as Uint8Array }),
     );
-    this.bras.bypass = this.brasAcl;
   }
 
   /** As the BRAS publishes it, retained. */
   publishAcl(id: string, body: object | Uint8Array): void {
     const payload = body instanceof Uint8Array ? body : encodeUtf8(JSON.stringify(body));
-    if (payload.length === 0) this.retained.delete(id);
-    else this.retained.set(id, payload);
-    if (!this.busUp) return;
-    this.agent.receive(this.now, { kind: 'message', topic: aclTopic + id, payload, retained: false });
-    if (!this.isSettling) this.settle();
+    this.messages.push({ topic: aclTopic + id, payload });
+    this.settle();
   }
 
   connect(): void {
     this.busUp = true;
     this.agent.receive(this.now, { kind: 'bus-up', sessionPresent: false });
-    for (const [id, payload] of this.retained)
-      this.agent.receive(this.now, { kind: 'message', topic: aclTopic + id, payload, retained: true });
+    for (const [topic, payload] of this.retained)
+      this.agent.receive(this.now, { kind: 'message', topic, payload, retained: true });
     this.settle();
   }
 
   disconnect(): void {
     this.busUp = false;
     this.agent.receive(this.now, { kind: 'bus-down' });
+    this.settle();
+  }
+
+  /** The broker publishes the gateway's will. */
+  loseGateway(): void {
+    this.bus?.receive(this.now, 'kith/1/home/gw-1/state', encodeUtf8('lost'));
     this.settle();
   }
 
@@ -164,17 +172,13 @@ export class Rig {
 
   /** Until nothing is on its way. */
   settle(): void {
-    this.isSettling = true;
     for (let calls = 0; calls < 10_000; calls++) {
-      if (this.drain()) continue;
+      if (this.drain() || this.deliver()) continue;
       const next = this.queue.shift();
       if (next?.up) this.bras.receiveAccess(this.now, 0, next.frame);
       else if (next) this.agent.receive(this.now, { kind: 'frame', link: 'wan', frame: next.frame });
       else if (this.agent.pollAt() <= this.now) this.agent.poll(this.now);
-      else {
-        this.isSettling = false;
-        return;
-      }
+      else return;
     }
     throw new Error('expected to come to rest');
   }
@@ -185,12 +189,12 @@ export class Rig {
       const at = Math.min(
         this.bras.pollAt(),
         this.agent.pollAt(),
-        this.brasAcl?.pollAt() ?? Infinity,
+        this.bus?.acl.pollAt() ?? Infinity,
         untilAt,
       );
       this.now = Math.max(this.now, Math.ceil(at));
       if (this.bras.pollAt() <= this.now) this.bras.poll(this.now);
-      this.brasAcl?.poll(this.now);
+      this.bus?.acl.poll(this.now);
       this.settle();
       if (this.now >= untilAt) return;
     }
@@ -235,25 +239,30 @@ export class Rig {
     return effect !== undefined;
   }
 
-  /** What the coordinator does with an agent's words. */
+  private deliver(): boolean {
+    const message = this.messages.shift();
+    if (!message) return false;
+    const { topic, payload } = message;
+    if (payload.length === 0) this.retained.delete(topic);
+    else this.retained.set(topic, payload);
+    if (this.busUp) this.agent.receive(this.now, { kind: 'message', topic, payload, retained: false });
+    return true;
+  }
+
+  /** What the BRAS and the test make of an agent's words, which must be as the schema has them. */
   private hear(text: string, payload: Uint8Array): void {
     const topic = parseTopic(text);
     if (!topic.ok) throw new Error(`topic: ${text}`);
     const { leaf } = topic.value;
+    // As the filters of the BRAS have it.
+    if (leaf.kind === 'state' || leaf.kind === 'acl-status' || text.endsWith('/event/session-up'))
+      this.bus?.receive(this.now, text, payload);
     if (leaf.kind !== 'event' && leaf.kind !== 'acl-status') return;
     const decoded = decodeCbor(payload, { depth: 8 });
     const problem = decoded.ok ? validate(descriptors[leaf.kind], decoded.value) : undefined;
     if (!decoded.ok || problem) throw new Error(`${text}: ${JSON.stringify(problem)}`);
-    if (leaf.kind === 'event') {
-      const event = { name: leaf.name, ...(decoded.value as object) } as Rig['events'][number];
-      this.events.push(event);
-      if (leaf.name !== 'session-up') return;
-      this.plainGateway = event.text === 'plain';
-      if (this.plainGateway) this.brasAcl?.gatewayFound(this.now, 'gw-1');
-    } else {
-      const status = decoded.value as unknown as AclStatus;
-      this.statuses.push({ id: leaf.name, status });
-      this.brasAcl?.status(this.now, 'gw-1', leaf.name, status);
-    }
+    if (leaf.kind === 'event')
+      this.events.push({ name: leaf.name, ...(decoded.value as object) } as Rig['events'][number]);
+    else this.statuses.push({ id: leaf.name, status: decoded.value as unknown as AclStatus });
   }
 }
