@@ -11,7 +11,7 @@
  */
 
 import { digest, encodeUtf8 } from './core/bytes.js';
-import { Counters } from './core/counters.js';
+import { Counters, type Counts } from './core/counters.js';
 import { BoundedQueue } from './core/queue.js';
 import { never } from './core/time.js';
 import { type EventBody, type Job, type JobContext, type JobFactory, type JobName, jobNames } from './job.js';
@@ -46,6 +46,8 @@ export interface AgentOptions extends NodeId {
   /** What earlier `save` effects kept. */
   readonly saved: Saved;
   readonly limits?: Limits;
+  /** What the platform itself counted; goes out as `platform.…` with the first job's telemetry. Left out: nothing. */
+  readonly platformCounts?: () => Counts;
   /** Span between two telemetry messages of a job; default 10 s. */
   readonly telemetryMs?: number;
 }
@@ -345,7 +347,11 @@ export class Agent {
     }
     while (this.telemetryJob >= 0 && this.canPublish()) {
       const counters: { [name: string]: number } = {};
-      if (this.telemetryJob === 0) prefix(counters, 'agent.', this.counters.snapshot());
+      if (this.telemetryJob === 0) {
+        prefix(counters, 'agent.', this.counters.snapshot());
+        const { platformCounts } = this.options;
+        if (platformCounts) prefix(counters, 'platform.', platformCounts());
+      }
       const job = this.jobs[this.telemetryJob];
       if (job) prefix(counters, '', job.counters.snapshot());
       const body = { boot: this.options.boot, seq: this.telemetrySeq++, uptime: this.uptime(now), counters };

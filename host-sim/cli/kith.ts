@@ -215,6 +215,21 @@ export function program(): Command {
     .addOption(jsonOption())
     .action(async (capture, options) => (await import('./proxy.js')).printReplay(capture, options, print));
 
+  const agent = kith
+    .command('agent')
+    .description('the gateway daemon (Linux), until SIGTERM; SIGHUP reads its configuration again')
+    .enablePositionalOptions()
+    .option('--config <file>', 'what it does (docs/gateway.md)', '/etc/kith/agent.json')
+    .action(async ({ config }) => (await import('../../edge/linux/main.js')).runAgent(config));
+  agent
+    .command('check')
+    .description('what is wrong with a configuration, by field')
+    .option('--config <file>', 'the configuration', '/etc/kith/agent.json')
+    .action(async ({ config }) => {
+      (await import('../../edge/linux/main.js')).checkAgent(config);
+      print(`${config}: ok`);
+    });
+
   const sim = kith
     .command('sim')
     .description('run a scenario offline, as fast as it goes')

@@ -56,7 +56,10 @@ test('the package holds the built program, its captures and the documents, and n
       name => !/^(dist\/.*\.(js|d\.ts|pcap)|docs\/[\w-]+\.md|package\.json|LICENSE|\w+\.md)$/.test(name),
     )
     .filter(name => name !== 'dist/host-sim/scenario/captures/README.md')
-    .filter(name => !/^dist\/host-sim\/scenario\/proxy\/rules\/[\w-]+\.json$/.test(name));
+    .filter(name => !/^dist\/host-sim\/scenario\/proxy\/rules\/[\w-]+\.json$/.test(name))
+    .filter(
+      name => !/^edge\/(README\.md|linux\/(agent\.example\.json|(openwrt|systemd)\/[\w.-]+))$/.test(name),
+    );
   assert.equal(odd, []);
   assert.equal(
     packed.filter(name => /\.test\.|\/test\/|\/generate\./.test(name)),
