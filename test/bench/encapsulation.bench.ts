@@ -11,7 +11,7 @@ import { Random } from '../../agent/core/random.js';
 import { Encapsulation } from '../../agent/pppoe/encapsulation.js';
 import { type Host, SessionTable } from '../../agent/pppoe/session-table.js';
 import { parseMac } from '../../agent/wire/address.js';
-import { measure, type Row } from './row.js';
+import { allocation, measure, type Row } from './row.js';
 
 export const name = 'encapsulation';
 
@@ -80,8 +80,8 @@ function runWith(count: number): Row[] {
       { goal: rateGoal },
       encapsulate,
     ),
-    allocation(`${title}: heap growth, decapsulate`, decapsulate),
-    allocation(`${title}: heap growth, encapsulate`, encapsulate),
+    allocation(`${title}, decapsulate`, 3, forty(decapsulate)),
+    allocation(`${title}, encapsulate`, 3, forty(encapsulate)),
     figure(`${title}: memory of a session`, 'B', grown / count, bytesGoal),
     figure(`${title}: of that, arrays`, 'B', table.memoryBytes / count),
   ];
@@ -123,24 +123,12 @@ function fillRing(encapsulation: Encapsulation, count: number, isIncoming: boole
   return ring;
 }
 
-/** Bytes of heap growth per packet, over so few that a double each would not yet make the collector run. */
-function allocation(title: string, work: () => number): Row {
-  const packets = 40 * slotCount;
-  const growths: number[] = [];
-  for (let run = 0; run < 9; run++) {
-    globalThis.gc?.();
-    const before = process.memoryUsage().heapUsed;
-    for (let count = 0; count < packets; ) count += work();
-    growths.push((process.memoryUsage().heapUsed - before) / packets);
-  }
-  growths.sort((a, b) => a - b);
-  return {
-    name: title,
-    unit: 'B/packet',
-    median: growths[4],
-    min: growths[0],
-    max: growths[8],
-    runs: 9,
+/** Over so few packets that a double each would not yet make the collector run. */
+function forty(work: () => number): () => number {
+  return () => {
+    let count = 0;
+    while (count < 40 * slotCount) count += work();
+    return count;
   };
 }
 

@@ -15,7 +15,7 @@ import { Matcher } from '../../agent/power-proxy/matcher.js';
 import { type CompiledRule, compareRules, compileRule, matches } from '../../agent/power-proxy/rule.js';
 import { Headers } from '../../agent/wire/headers.js';
 import { ipBytes, linkBytes, message, pick, setPorts } from '../power-proxy/random-rules.js';
-import { measure, type Row } from './row.js';
+import { allocation, measure, type Row } from './row.js';
 
 export const name = 'matcher';
 
@@ -61,7 +61,14 @@ export async function run(): Promise<Row[]> {
     );
     const ran = await runEngine(title, items, frames);
     rows.push(ran, ratio(`${title}: match beside json-rules-engine`, matched, ran));
-    rows.push(allocation(title, matchAll(items, frames)));
+    const once = matchAll(items, frames);
+    rows.push(
+      allocation(title, 20, () => {
+        let count = 0;
+        for (let i = 0; i < 8; i++) count += once();
+        return count;
+      }),
+    );
   }
   const many = siteRules(10_000);
   const worst = worstRules(10_000);
@@ -152,31 +159,6 @@ function ratio(title: string, fast: Row, slow: Row, goal?: number): Row {
     max: fast.max / slow.min,
     runs: fast.runs,
     ...goals,
-  };
-}
-
-/** Bytes of heap a frame leaves behind, rounded by what the engine itself needs in the meantime. */
-function allocation(title: string, work: () => number): Row {
-  const { gc } = globalThis;
-  if (!gc) throw new Error('run it with --expose-gc');
-  for (let i = 0; i < 20; i++) work();
-  const perFrame: number[] = [];
-  for (let run = 0; run < 5; run++) {
-    gc();
-    const before = process.memoryUsage().heapUsed;
-    let count = 0;
-    // Too little to make the engine collect garbage by itself if every frame left an object behind.
-    for (let i = 0; i < 8; i++) count += work();
-    perFrame.push(Math.max(0, process.memoryUsage().heapUsed - before) / count);
-  }
-  perFrame.sort((a, b) => a - b);
-  return {
-    name: `${title}: allocated`,
-    unit: 'bytes/frame',
-    median: perFrame[2],
-    min: perFrame[0],
-    max: perFrame[4],
-    runs: 5,
   };
 }
 

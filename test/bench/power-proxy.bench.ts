@@ -21,7 +21,7 @@ import { type CompiledRule, compareRules, compileRule, matches } from '../../age
 import { parseMac } from '../../agent/wire/address.js';
 import { Headers } from '../../agent/wire/headers.js';
 import { ipBytes, linkBytes, pick, setPorts } from '../power-proxy/random-rules.js';
-import { measure, type Row } from './row.js';
+import { allocation, measure, type Row } from './row.js';
 
 export const name = 'power-proxy';
 
@@ -51,7 +51,7 @@ export async function run(): Promise<Row[]> {
         );
         const walked = measure(`${title}: walk of the list`, 'frames/s', {}, walkSome(rules, proxy, inputs));
         rows.push(decided, walked, ratio(`${title}: beside the walk`, decided, walked));
-        rows.push(allocation(title, agent, inputs));
+        rows.push(allocation(title, 5, () => decide(agent, inputs, frameCount)));
       }
     }
   }
@@ -226,28 +226,5 @@ function ratio(title: string, fast: Row, slow: Row): Row {
     min: fast.min / slow.max,
     max: fast.max / slow.min,
     runs: fast.runs,
-  };
-}
-
-/** Bytes of heap a frame leaves behind, rounded by what the engine itself needs in the meantime. */
-function allocation(title: string, agent: Agent, inputs: readonly Input[]): Row {
-  const { gc } = globalThis;
-  if (!gc) throw new Error('run it with --expose-gc');
-  for (let i = 0; i < 5; i++) decide(agent, inputs, frameCount);
-  const perFrame: number[] = [];
-  for (let run = 0; run < 5; run++) {
-    gc();
-    const before = process.memoryUsage().heapUsed;
-    const count = decide(agent, inputs, frameCount);
-    perFrame.push(Math.max(0, process.memoryUsage().heapUsed - before) / count);
-  }
-  perFrame.sort((a, b) => a - b);
-  return {
-    name: `${title}: allocated`,
-    unit: 'bytes/frame',
-    median: perFrame[2],
-    min: perFrame[0],
-    max: perFrame[4],
-    runs: 5,
   };
 }

@@ -37,3 +37,29 @@ function rate(work: () => number, leastMs: number): number {
   }
   return (operations * 1000) / elapsedMs;
 }
+
+/**
+ * Bytes of heap that `work` leaves behind for each of the frames it returns the number of, rounded by what the engine itself
+ * needs in the meantime. One call should be too short for the engine to collect garbage by itself.
+ */
+export function allocation(title: string, warmUps: number, work: () => number): Row {
+  const { gc } = globalThis;
+  if (!gc) throw new Error('run it with --expose-gc');
+  for (let i = 0; i < warmUps; i++) work();
+  const perFrame: number[] = [];
+  for (let run = 0; run < runs; run++) {
+    gc();
+    const before = process.memoryUsage().heapUsed;
+    const count = work();
+    perFrame.push(Math.max(0, process.memoryUsage().heapUsed - before) / count);
+  }
+  perFrame.sort((a, b) => a - b);
+  return {
+    name: `${title}: allocated`,
+    unit: 'bytes/frame',
+    median: perFrame[runs >> 1],
+    min: perFrame[0],
+    max: perFrame[runs - 1],
+    runs,
+  };
+}

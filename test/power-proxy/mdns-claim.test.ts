@@ -6,6 +6,7 @@ import { Random } from '../../agent/core/random.js';
 import { Claim, type Place } from '../../agent/power-proxy/mdns-claim.js';
 import { type DnsDataRecord, type DnsQuery, type DnsQuestion, mdnsGroups } from '../../agent/wire/dns.js';
 import { hex, ip, layersOf, proxyLink } from './respond-asking.js';
+import { dnsQuery } from './respond-subjects.js';
 
 const seed = 20_261_121;
 const ours = ip('192.0.2.1');
@@ -62,7 +63,7 @@ class Claiming {
   }
 
   hear(now: number, change: Partial<DnsQuery>): boolean {
-    return this.claim.hear(now, this.claim.places[0], message(change));
+    return this.claim.hear(now, this.claim.places[0], dnsQuery([], change));
   }
 
   /** The host name that is asked for or announced. */
@@ -74,27 +75,6 @@ class Claiming {
     const { mdns, ipv4, ipv6 } = layersOf(frame);
     this.sent.push({ at, mdns, ip: ipv4 ?? ipv6 });
   }
-}
-
-function message(change: Partial<DnsQuery>): DnsQuery {
-  return {
-    kind: 'query',
-    operation: 0,
-    identification: 0,
-    isResponse: false,
-    authoritative: false,
-    truncated: false,
-    recursionDesired: false,
-    recursionAvailable: false,
-    authenticData: false,
-    checkingDisabled: false,
-    responseCode: 0,
-    questions: [],
-    answers: [],
-    authorities: [],
-    additionals: [],
-    ...change,
-  };
 }
 
 const anyOf = (name: string): DnsQuestion => ({ name, type: 255, class: 1, unicastResponse: true });

@@ -189,7 +189,7 @@ export function asks(name: string, type: number, unicastResponse = false): DnsQu
   return { name, type, class: 1, unicastResponse };
 }
 
-export function dnsQuery(questions: readonly DnsQuestion[], change: Partial<DnsQuery> = {}): Dns {
+export function dnsQuery(questions: readonly DnsQuestion[], change: Partial<DnsQuery> = {}): DnsQuery {
   return {
     kind: 'query',
     operation: 0,

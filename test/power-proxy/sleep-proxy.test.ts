@@ -29,6 +29,7 @@ import { linkType } from '../../host-sim/capture/dissect.js';
 import { pcapHeader, pcapRecord } from '../../host-sim/capture/pcap.js';
 import { needs } from '../support/needs.js';
 import { askerAddress, askerMac, hex, hostAddress, hostMac, ip, layersOf, mac } from './respond-asking.js';
+import { asks, dnsQuery } from './respond-subjects.js';
 import {
   frameFrom,
   leaseOption,
@@ -263,24 +264,7 @@ function optOf(sequence: number): Uint8Array {
 }
 
 function queryMessage(name: string, type: number, change: Partial<DnsQuery> = {}): Uint8Array {
-  const query: DnsQuery = {
-    kind: 'query',
-    operation: 0,
-    identification: 0,
-    isResponse: false,
-    authoritative: false,
-    truncated: false,
-    recursionDesired: false,
-    recursionAvailable: false,
-    authenticData: false,
-    checkingDisabled: false,
-    responseCode: 0,
-    questions: [{ name, type, class: 1, unicastResponse: false }],
-    answers: [],
-    authorities: [],
-    additionals: [],
-    ...change,
-  };
+  const query = dnsQuery([asks(name, type)], change);
   const message = new Uint8Array(dnsLength(query));
   emitDns(query, message, 0);
   return message;
