@@ -300,7 +300,6 @@ export type Acl = {
   /** The subscriber's. */
   readonly ipv4: Ipv4;
   readonly ipv6?: Ipv6Network;
-  readonly vlanId?: number;
   /** Left out: as fast as the line. */
   readonly upBitsPerSecond?: number;
   readonly downBitsPerSecond?: number;
@@ -870,7 +869,6 @@ export const descriptors: {
     ['bras', mac],
     ['ipv4', ipv4],
     ['ipv6?', ipv6Network],
-    ['vlanId?', ['range', 1, 4094]],
     ['upBitsPerSecond?', 'uint'],
     ['downBitsPerSecond?', 'uint'],
     ['expires', duration],

@@ -4,7 +4,7 @@
  * the subscriber's address or within his prefix, and his rate is a token bucket. Packets of the link itself, and IPv6
  * while the list names no prefix, stay in the tunnel.
  *
- * Its `vlanId` is the VLAN as the BRAS sees it, which an access node may have put there (TR-101 §3.1): the gateway goes by its own.
+ * It names no VLAN: the BRAS's view may be an access node's making (TR-101 §3.1), so the gateway goes by its own.
  */
 
 import { ok } from '../core/result.js';

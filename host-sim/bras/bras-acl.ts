@@ -301,7 +301,6 @@ export class BrasAcl implements Bypass {
     const { row } = entry;
     // A millisecond less each time makes it another list.
     const lifetimeMs = this.options.expiryMs - (entry.publications++ % 1_000);
-    const tag = table.outerTag[row] & 0xfff;
     const rate = (bytesPerSecond: number) => Math.floor(bytesPerSecond * 8);
     const up = rate(shapers.up.bytesPerSecond(table.rateClass[row]));
     const down = rate(shapers.down.bytesPerSecond(table.rateClass[row]));
@@ -314,7 +313,6 @@ export class BrasAcl implements Bypass {
       bras: formatMac(config.mac),
       ipv4: formatIpv4(table.ipv4[row]),
       ...(hasPrefix && { ipv6: `${formatAddress(prefix)}/${config.prefixes?.length ?? 64}` }),
-      ...(tag !== 0 && { vlanId: tag }),
       ...(up !== Infinity && { upBitsPerSecond: up }),
       ...(down !== Infinity && { downBitsPerSecond: down }),
       expires: formatDuration(lifetimeMs),
