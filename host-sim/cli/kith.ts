@@ -22,6 +22,8 @@ const authOption = () =>
   new Option('--auth <methods>', 'of pap, chap-md5, ms-chap-v2 and none, separated by commas').argParser(
     toMethods,
   );
+const controlOption = () =>
+  new Option('--control <path>', 'what kith bras --control names').makeOptionMandatory();
 const jsonOption = () => new Option('--json', 'one JSON object a line');
 
 export function program(): Command {
@@ -332,12 +334,22 @@ export function program(): Command {
     .command('bras')
     .description('a software BRAS on an Ethernet; subscribers are reached over a TUN device (root, Linux)')
     .requiredOption('--interface <interface>', 'the Ethernet of the access network')
+    .option('--mac <mac>', "ours there; left out: the interface's")
     .option(
       '--users <file>',
       'who may come in: lines of user, AC or *, secret, address or * (host-sim/bras/aaa-file.ts)',
     )
     .option('--radius <server...>', 'or ask these: ADDRESS or ADDRESS:PORT')
     .option('--radius-secret-file <file>', 'the secret is its first line')
+    .option(
+      '--coa-port <port>',
+      'let these servers end sessions and change their rates at this UDP port, usually 3799; left out: they may not',
+      toInteger(1, 65_535),
+    )
+    .option(
+      '--rates <file>',
+      'rate classes: {"slow":{"up":1000000,"down":8000000,"burst":16000}}, bits a second and bytes; "line" is the default one',
+    )
     .requiredOption(
       '--pool <network>',
       "subscribers' addresses, such as 10.64.0.0/16; the first is the BRAS's own",
@@ -371,7 +383,27 @@ export function program(): Command {
         .default(60_000, '1m'),
     )
     .option('--capture <file>', 'write the frames of the access network here (pcap)')
+    .option('--control <path>', 'a socket for kith session; left out: none')
+    .option('--standby', 'hear and say nothing until sessions are imported')
     .action(async options => (await import('./bras.js')).runBras(options, interrupted(), print));
+
+  const session = kith.command('session').description('live sessions, moved from one kith bras to another');
+  session
+    .command('export')
+    .description(
+      'take all sessions from a BRAS, which falls silent, as JSON; asked again, it gives the same again',
+    )
+    .addOption(controlOption())
+    .action(async ({ control }) => (await import('./session.js')).exportSessions(control, print));
+  session
+    .command('import')
+    .description(
+      'give a BRAS what was exported (standard input), all or nothing; it must have the same MAC, pool, services and rates',
+    )
+    .addOption(controlOption())
+    .action(async ({ control }) =>
+      (await import('./session.js')).importSessions(control, process.stdin, print),
+    );
 
   kith
     .command('decode')
