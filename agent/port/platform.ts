@@ -13,6 +13,8 @@ export interface Link {
    * host's addresses are at `mac`. Left out: they do, as on a bridge the agent runs on.
    */
   readonly hearsOthers?: boolean;
+  /** `datagrams`: no raw Ethernet, but what UDP sockets get: no host is heard by its MAC. Left out: all frames. */
+  readonly hears?: 'frames' | 'datagrams';
   /** The agent's own addresses on it, 4 and 16 bytes; a service of the agent (the sleep proxy) is found by them. */
   readonly addresses?: readonly Uint8Array[];
 }

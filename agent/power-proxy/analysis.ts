@@ -12,7 +12,7 @@
 import { sameBytes } from '../core/bytes.js';
 import type { Warning } from '../message/messages.js';
 import { formatAddress } from '../wire/address.js';
-import { protocolTcp } from '../wire/ipv4.js';
+import { protocolTcp, protocolUdp } from '../wire/ipv4.js';
 import { field, toBroadcast, toMulticast } from './fields.js';
 import type { Ruled } from './matcher.js';
 import type { NameTest, QuestionTest } from './question.js';
@@ -56,6 +56,8 @@ export function chatterOf(rows: readonly TrafficRow[] = trafficRows): Chatter[] 
 export interface Means {
   /** Whether there is a link to hear and send frames on. */
   readonly hasLinks: boolean;
+  /** Whether one of them hears all frames, not datagrams alone. */
+  readonly hearsFrames: boolean;
 }
 
 /** What is odd about the rule at `place` of `order`, the rules in force in the order they are tried. */
@@ -63,7 +65,7 @@ export function analyse(
   order: readonly Ruled[],
   place: number,
   chatter: readonly Chatter[],
-  means: Means = { hasLinks: true },
+  means: Means = { hasLinks: true, hearsFrames: true },
 ): Warning[] {
   const { rule } = order[place];
   if (!means.hasLinks)
@@ -74,6 +76,13 @@ export function analyse(
       },
     ];
   if (rule.timer) return [];
+  if (!means.hearsFrames && !isOfDatagrams(rule))
+    return [
+      {
+        kind: 'unanswerable',
+        text: 'this node hears datagrams to itself and to groups only, and no other frames',
+      },
+    ];
   if (rule.boxes.length === 0)
     return [{ kind: 'never', text: 'no frame can match it: its fields exclude each other' }];
   const warnings: Warning[] = [...unanswerable(rule), ...storm(rule, chatter)];
@@ -233,6 +242,15 @@ function hasGroup(spans: Spans): boolean {
 function isNarrow({ names }: QuestionTest): boolean {
   for (const { kind } of names) if (kind === 'below') return false;
   return names.length > 0;
+}
+
+/** Whether the rule asks for UDP in every case. */
+function isOfDatagrams({ boxes }: CompiledRule): boolean {
+  for (const box of boxes) {
+    const transport = spansIn(box, field.transport);
+    if (!transport || !covers([protocolUdp, protocolUdp], transport)) return false;
+  }
+  return true;
 }
 
 /** Addresses that no host has (RFC 1122 §3.2.1.3), and so nobody asks for. */

@@ -220,7 +220,9 @@ export class Presence {
   private giveUp(now: number, host: Host): void {
     this.calls.count('wakes.given-up');
     this.waker.release(host, false);
-    host.failures++;
+    // Whom the agent could not hear either way has not failed to answer.
+    const isHearable = this.linksOf(host).some(({ hears }) => hears !== 'datagrams');
+    if (isHearable) host.failures++;
     this.context.event(now, 'wake-failed', {
       host: host.name,
       text: `heard nothing of it, ${host.failures} in a row`,

@@ -106,7 +106,10 @@ export class RuleTable {
   constructor(now: number, context: JobContext, counters: Counters<RuleCounter>) {
     this.context = context;
     this.counters = counters;
-    this.means = { hasLinks: context.links.length > 0 };
+    this.means = {
+      hasLinks: context.links.length > 0,
+      hearsFrames: context.links.some(({ hears }) => hears !== 'datagrams'),
+    };
     const restored: ActiveRule[] = [];
     for (const key of Object.keys(context.saved).sort()) {
       if (key.slice(0, keyPrefix.length) !== keyPrefix) continue;

@@ -405,6 +405,30 @@ export function program(): Command {
       (await import('./session.js')).importSessions(control, process.stdin, print),
     );
 
+  const flash = kith.command('flash').description("build a board's firmware and put it there");
+  flash
+    .command('espruino')
+    .description('Espruino boards (docs/espruino.md); from a checkout of the sources')
+    .requiredOption('--port <port>', 'as the espruino command has it: /dev/ttyACM0, tcp://127.0.0.1:2400')
+    .option('--board <board>', "the board's name, or its JSON file; left out: the board is asked")
+    .addOption(
+      new Option('--jobs <jobs>', 'what it shall do; none: only report')
+        .choices(['power-proxy', 'none'])
+        .default('power-proxy'),
+    )
+    .addOption(siteOption())
+    .requiredOption('--node <node>', 'its name')
+    .requiredOption('--to <url>', 'the broker as the board reaches it: mqtt://[user:password@]host[:port]')
+    .option('--ssid <ssid>', 'the Wi-Fi to join; left out: the board has a network already')
+    .option('--wifi-password-file <file>', 'the password is its first line; left out: an open Wi-Fi')
+    .action(async options => (await import('./flash.js')).runFlashEspruino(options, print));
+  flash
+    .command('moddable')
+    .description('boards with XS, by the Moddable SDK (MODDABLE); from a checkout of the sources')
+    .option('--platform <platform>', 'as mcconfig has it: esp32, esp32/m5atom, x-cli-lin', 'esp32')
+    .option('--build-only', 'build, do not install', false)
+    .action(async options => (await import('./flash.js')).flashModdable(options, print));
+
   kith
     .command('decode')
     .description('print every frame of a capture (pcap or pcapng; - is standard input)')

@@ -595,4 +595,17 @@ test('a rule or a host that the outbox had no room to keep is kept as soon as it
   assert.equal([...bench.saved['host/desktop']], [...declaration]);
 });
 
+test('a node that hears datagrams alone says which rules never match there, and gives up no host it could not have heard', () => {
+  const bench = withSleeper(new Bench({}, { links: [{ name: 'lan', mac: gateway, hears: 'datagrams' }] }));
+  const warnings = (trigger: object) =>
+    JSON.stringify(bench.put(5000, 'r', { trigger, action: 'wake' })?.['warnings'] ?? []);
+  assert.match(warnings({ tcp: { dstPort: 22 } }), /unanswerable.*datagrams/);
+  assert.not.match(warnings({ udp: { dstPort: 4000 } }), /unanswerable/);
+  for (let i = 0; i < 5; i++) {
+    bench.publish(10_000 + i * 700_000, 'request/wake', { transaction: 't', host });
+    bench.run(10_001 + i * 700_000, 60_000 + i * 700_000);
+    assert.is(bench.proxy.hosts.find(hostMac, 0)?.state, 'asleep');
+  }
+});
+
 test.run();

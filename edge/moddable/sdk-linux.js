@@ -1,0 +1,81 @@
+/**
+ * The SDK's modules on its Linux command-line platform (x-cli-lin), for sdk.d.ts: the network is the machine's, the store is
+ * modpreferences.json in the current folder. No TLS, no multicast, no broadcast: the SDK's Linux sockets have none.
+ */
+
+import Listener from 'embedded:io/socket/listener';
+import TCP from 'embedded:io/socket/tcp';
+import UDP from 'embedded:io/socket/udp';
+// biome-ignore lint/style/useNodejsImportProtocol: the SDK's module
+import Net from 'net';
+import Preference from 'preference';
+import Time from 'time';
+import Timer from 'timer';
+
+export const platformName = 'x-cli-lin';
+export const tlsFault = 'the Linux build of this firmware has no TLS';
+export const setupPort = 8080;
+export { Preference as store };
+
+export function connect({ address, port, onReadable, onWritable, onError }) {
+  return new TCP({ address, port, nodelay: true, onReadable, onWritable, onError });
+}
+
+export function openUdp(port, _multicast, onReadable) {
+  return new UDP({ port, onReadable });
+}
+
+export function listen(port, take) {
+  return new Listener({
+    port,
+    address: '127.0.0.1',
+    onReadable(count) {
+      for (; count > 0; count--) {
+        const from = this.read();
+        if (from) take(calls => new TCP({ from, ...calls }));
+      }
+    },
+  });
+}
+
+export function resolve(host, done) {
+  if (host === 'localhost') done('127.0.0.1');
+  else if (/^[0-9.]+$/.test(host)) done(host);
+  else Net.resolve(host, (_name, address) => done(address));
+}
+
+export function joinNetwork(_wifi, done) {
+  done(true);
+}
+
+export function openAccessPoint() {
+  return `http://127.0.0.1:${setupPort}/`;
+}
+
+export function macAddress() {
+  return '026b69746800';
+}
+
+export function setDate(done) {
+  done();
+}
+
+export function repeat(call, everyMs) {
+  Timer.repeat(call, everyMs);
+}
+
+export function ticks() {
+  return Time.ticks;
+}
+
+export function elapsedMs(from, to) {
+  return Time.delta(from, to);
+}
+
+export function random() {
+  return Math.random();
+}
+
+export function print(text) {
+  trace(text, '\n');
+}

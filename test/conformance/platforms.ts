@@ -1,0 +1,472 @@
+/**
+ * Writes docs/platforms.md: `node --import tsx test/conformance/platforms.ts`, a minute; with `--fast` what was measured stays.
+ *
+ * No figure and no yes or no in it is typed: which job a platform has is read from what its entry really bundles, which rule
+ * it takes is asked of its agent with a sample of each trigger and action of messages.cddl, sizes are esbuild's, memory and
+ * rates those of measure.ts on each engine. conformance/platforms.test.ts holds all but the measured part against the file.
+ */
+
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { build, type Plugin } from 'esbuild';
+import { Agent } from '../../agent/agent.js';
+import { encodeUtf8 } from '../../agent/core/bytes.js';
+import { type JobName, jobNames } from '../../agent/job.js';
+import { type CborMap, type CborValue, decodeCbor, encodeCbor } from '../../agent/message/cbor.js';
+import { descriptors } from '../../agent/message/messages.js';
+import { powerProxyWith } from '../../agent/power-proxy/power-proxy.js';
+import { buildFirmware } from '../../edge/espruino/build.js';
+import { missing, SmallAgent } from '../../edge/espruino/small-agent.js';
+import { SmallProxy } from '../../edge/espruino/small-proxy.js';
+import { bundle, type Dialect } from './bundle.js';
+import { espruino, node, type Run, xs, xsMemory } from './engines.js';
+import { bytesOf } from './scenario.js';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+export const path = `${root}docs/platforms.md`;
+export const measuredHeading = '## Measured';
+
+/** A platform: what is bundled, and the words of it. */
+interface Platform {
+  readonly name: string;
+  readonly entries: readonly string[];
+  /** Why a job may be missing. */
+  readonly why: { readonly [job in JobName]?: string };
+}
+
+const platforms: readonly Platform[] = [
+  { name: 'Linux gateway', entries: ['edge/linux/main.ts'], why: {} },
+  {
+    name: 'Simulator',
+    entries: ['host-sim/cli/sim.ts', 'host-sim/cli/sim-kibbutz.ts', 'host-sim/cli/proxy.ts'],
+    why: { pppoe: 'no scenario has it; `kith bras` and `kith pppoe` run it on real interfaces' },
+  },
+  {
+    name: 'Moddable, ESP32',
+    entries: ['edge/moddable/main.ts'],
+    why: reasonsIn('edge/moddable/platform.ts'),
+  },
+  { name: 'Espruino', entries: ['edge/espruino/main.ts'], why: missing },
+];
+
+/** The reasons that a platform's source gives its agent for its birth message. */
+function reasonsIn(file: string): { readonly [job in JobName]?: string } {
+  if (!existsSync(root + file)) return {};
+  const given = /missing: \{([^}]*)\}/.exec(readFileSync(root + file, 'utf8'))?.[1] ?? '';
+  const reasons: { [job in JobName]?: string } = {};
+  for (const job of jobNames) {
+    const reason = new RegExp(`'?${job}'?: '([^']+)'`).exec(given)?.[1];
+    if (reason !== undefined) reasons[job] = reason;
+  }
+  return reasons;
+}
+
+/** The file without which a job is not there. */
+const jobFiles: { readonly [job in JobName]: readonly string[] } = {
+  kibbutz: ['agent/kibbutz/job.ts', 'agent/kibbutz/kibbutz.ts'],
+  'power-proxy': ['agent/power-proxy/power-proxy.ts', 'edge/espruino/small-proxy.ts'],
+  pppoe: ['agent/pppoe/job.ts'],
+};
+
+/** What an entry comes to, minified, without the packages it needs. */
+interface Bundled {
+  readonly files: ReadonlySet<string>;
+  readonly agentBytes: number;
+  readonly otherBytes: number;
+}
+
+/** What edge/moddable's manifest puts in the place of sdk.d.ts. */
+const sdkOfBoards: Plugin = {
+  name: 'sdk',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\/sdk\.js$/ }, ({ resolveDir }) => ({ path: `${resolveDir}/sdk-esp32.js` }));
+  },
+};
+
+async function bundled({ entries }: Platform): Promise<Bundled | undefined> {
+  if (!entries.every(entry => existsSync(root + entry))) return undefined;
+  const { metafile } = await build({
+    absWorkingDir: root,
+    stdin: {
+      contents: entries.map((entry, i) => `export * as e${i} from './${entry}';`).join('\n'),
+      resolveDir: root,
+    },
+    bundle: true,
+    write: false,
+    metafile: true,
+    minify: true,
+    format: 'esm',
+    platform: 'node',
+    packages: 'external',
+    plugins: [sdkOfBoards],
+    tsconfig: `${root}tsconfig.base.json`,
+    logLevel: 'error',
+  });
+  const files = new Set<string>();
+  let agentBytes = 0;
+  let otherBytes = 0;
+  for (const { inputs } of Object.values(metafile.outputs))
+    for (const [file, { bytesInOutput }] of Object.entries(inputs)) {
+      if (bytesInOutput === 0) continue;
+      files.add(file);
+      if (file.startsWith('agent/')) agentBytes += bytesInOutput;
+      else otherBytes += bytesInOutput;
+    }
+  return { files, agentBytes, otherBytes };
+}
+
+/** Publishes a payload on a leaf of a node, and gives what it said on another. */
+type Ask = (leaf: string, payload: Uint8Array, answerLeaf: string) => CborMap | undefined;
+
+const topicOf = (leaf: string) => `kith/1/home/gw-1/${leaf}`;
+
+/** What is published last on a leaf while an agent's outbox is emptied. */
+function lastOf(
+  outbox: { shift(): { readonly kind: string } | undefined },
+  leaf: string,
+): CborMap | undefined {
+  let last: CborMap | undefined;
+  for (let effect = outbox.shift(); effect; effect = outbox.shift()) {
+    if (effect.kind !== 'publish') continue;
+    const { topic, payload } = effect as { kind: string; topic: string; payload: Uint8Array };
+    const decoded = topic === topicOf(leaf) ? decodeCbor(payload, { depth: 8 }) : undefined;
+    if (decoded?.ok) last = decoded.value as CborMap;
+  }
+  return last;
+}
+
+/** The power proxy of agent/ on a link where it hears frames. */
+const onFrames: Ask = (leaf, payload, answerLeaf) => {
+  const agent = new Agent(0, {
+    site: 'home',
+    node: 'gw-1',
+    firmware: 'probe',
+    platform: 'any',
+    boot: '00000001',
+    links: [{ name: 'lan', mac: bytesOf('02005e100001') }],
+    jobs: [powerProxyWith({ seed: 1 })],
+    saved: {},
+  });
+  agent.receive(0, { kind: 'bus-up', sessionPresent: false });
+  let last = lastOf(agent.outbox, answerLeaf);
+  for (const [to, text] of [
+    [topicOf('host/desktop'), json({ mac: host, state: 'asleep' })],
+    [topicOf(leaf), payload],
+  ] as const)
+    agent.receive(0, { kind: 'message', topic: to, payload: text, retained: false });
+  for (let now = 0; now <= 5000; now = Math.max(now + 1, agent.pollAt())) {
+    last = lastOf(agent.outbox, answerLeaf) ?? last;
+    agent.poll(now);
+  }
+  return lastOf(agent.outbox, answerLeaf) ?? last;
+};
+
+const onEspruino: Ask = (leaf, payload, answerLeaf) => {
+  const agent = new SmallAgent(0, {
+    site: 'home',
+    node: 'gw-1',
+    firmware: 'probe',
+    boot: '00000001',
+    makeJob: (now, voice) => new SmallProxy(now, voice, {}),
+  });
+  agent.receive(0, { kind: 'bus-up' });
+  let last = lastOf(agent.outbox, answerLeaf);
+  agent.receive(0, { kind: 'message', topic: topicOf(leaf), payload, retained: false });
+  for (let i = 0; i < 9; i++) {
+    last = lastOf(agent.outbox, answerLeaf) ?? last;
+    agent.poll(0);
+  }
+  return last;
+};
+
+const host = '3c:22:fb:01:02:03';
+const samples: { readonly [trigger: string]: CborValue } = {
+  any: true,
+  asked: true,
+  registered: true,
+  class: 'dont-wake',
+  timer: { every: '1h' },
+  ethernet: { cast: 'broadcast' },
+  arp: { operation: 'request' },
+  ipv4: { srcAddress: '192.0.2.0/24' },
+  ipv6: { dstAddress: 'fe80::/10' },
+  icmp: { type: 8 },
+  icmpv6: { type: 135 },
+  tcp: { dstPort: 22 },
+  udp: { dstPort: 5683 },
+  dns: { name: '*.example' },
+  mdns: { name: 'printer.local' },
+  llmnr: { name: 'printer' },
+  nbns: { name: 'PRINTER' },
+  payload: { from: 'network', offset: 9, bytes: '06' },
+};
+const actions: { readonly [action: string]: CborMap } = {
+  wake: { action: 'wake' },
+  drop: { action: 'drop' },
+  respond: { action: 'respond', responder: 'arp' },
+  redirect: { action: 'redirect', redirect: { stub: 'ids' } },
+};
+
+/** All that may stand in a trigger, by the contract: one without a sample is a fault here. */
+function triggerNames(): string[] {
+  const shape = (descriptors.rule as unknown as [string, string | unknown]).find(
+    part => Array.isArray(part) && part[0] === 'trigger',
+  ) as unknown as [string, readonly (readonly [string])[]] | undefined;
+  const keys = (shape?.[1] ?? []).filter(Array.isArray).map(([key]) => key.replace('?', ''));
+  const without = keys.filter(key => samples[key] === undefined);
+  if (keys.length === 0 || without.length > 0)
+    throw new Error(`triggers: expected a sample of each, got none of ${without.join(', ') || 'any'}`);
+  return keys;
+}
+
+const json = (value: CborValue) => encodeUtf8(JSON.stringify(value));
+
+/** A row: what is asked for, and how. */
+interface Feature {
+  readonly what: string;
+  ask(ask: Ask): string | undefined;
+}
+
+function rule(what: string, payload: Uint8Array): Feature {
+  return {
+    what,
+    ask: ask => {
+      const status = ask('rule/probe', payload, 'rule/probe/status');
+      if (status?.['status'] === 'accepted') return undefined;
+      return String(status?.['reason'] ?? 'no answer');
+    },
+  };
+}
+
+function features(): Feature[] {
+  const rows: Feature[] = [];
+  for (const name of triggerNames())
+    rows.push(
+      rule(
+        `trigger \`${name}\``,
+        json({ host, trigger: { [name]: samples[name] as CborValue }, action: 'wake' }),
+      ),
+    );
+  for (const [name, action] of Object.entries(actions)) {
+    const trigger: CborMap = name === 'respond' ? { arp: {} } : { udp: { dstPort: 5683 } };
+    rows.push(rule(`action \`${name}\``, json({ host, trigger, ...action })));
+  }
+  rows.push(
+    rule(
+      'a rule in CBOR instead of JSON',
+      encodeCbor({ host, trigger: { udp: { dstPort: 5683 } }, action: 'wake' }),
+    ),
+  );
+  for (const verb of ['report', 'wake'])
+    rows.push({
+      what: `request \`${verb}\``,
+      ask: ask => {
+        const answer = ask(
+          `request/${verb}`,
+          json(verb === 'wake' ? { transaction: 't', host } : { transaction: 't' }),
+          `response/${verb}`,
+        );
+        if (answer?.['ok'] === true) return undefined;
+        return String(answer?.['error'] ?? 'no answer');
+      },
+    });
+  return rows;
+}
+
+const notBuilt = 'not built';
+/** Its agent is the one of the gateway, its link less (edge/moddable/udp-link.ts). */
+const udpOnly = 'Moddable, ESP32';
+const taken = 'accepted';
+
+/** Everything above `measuredHeading`. */
+export async function describeFast(): Promise<string> {
+  const builds = await Promise.all(platforms.map(bundled));
+  const notes: string[] = [];
+  const noted = (reason: string): string => {
+    // The same for all of them.
+    const why = reason.replace(/^trigger\.\w+:/, 'trigger:');
+    if (!notes.includes(why)) notes.push(why);
+    return `no (${notes.indexOf(why) + 1})`;
+  };
+  const hasJob = (at: number, job: JobName) => jobFiles[job].some(file => builds[at]?.files.has(file));
+  const rows: string[][] = [];
+  for (const job of jobNames)
+    rows.push([
+      `**${job}**`,
+      ...platforms.map(({ why }, at) => {
+        if (!builds[at]) return notBuilt;
+        return hasJob(at, job) ? 'yes' : noted(why[job] ?? 'not in its build');
+      }),
+    ]);
+  const asks: readonly (Ask | undefined)[] = [onFrames, onFrames, onFrames, onEspruino];
+  for (const feature of features())
+    rows.push([
+      feature.what,
+      ...platforms.map((_, at) => {
+        const ask = asks[at];
+        if (!builds[at]) return notBuilt;
+        if (!ask || !hasJob(at, 'power-proxy')) return noted('no power proxy in its build');
+        const why = feature.ask(ask);
+        if (why !== undefined) return noted(why);
+        return platforms[at]!.name === udpOnly && /^(trigger|action)/.test(feature.what) ? taken : 'yes';
+      }),
+    ]);
+  const sizes: string[][] = [];
+  for (const [at, { name }] of platforms.entries()) {
+    const one = builds[at];
+    if (name === 'Espruino') {
+      for (const jobs of ['power-proxy', 'none'] as const)
+        sizes.push([`Espruino, \`--jobs ${jobs}\``, '', kilobytes((await buildFirmware({ jobs })).length)]);
+    } else if (!one) sizes.push([name, notBuilt, notBuilt]);
+    else sizes.push([name, kilobytes(one.agentBytes), kilobytes(one.agentBytes + one.otherBytes)]);
+  }
+  return `# Platforms
+
+Written by \`node --import tsx test/conformance/platforms.ts\`; not to be edited. How each platform is used: [gateway.md](gateway.md),
+[espruino.md](espruino.md).
+
+The same agent, and the same conformance suite (test/conformance/: vectors, scenarios with frames, times and rules), runs on Node, XS and
+Espruino, and prints the same bytes on each; Espruino leaves out text beyond Latin-1. That a platform's *firmware* does less than its
+engine could is what the first table is about: a job is there if what the firmware is built from holds it; a rule or a request, if its
+agent accepted one when this was written. *Accepted* says no more than that: a Moddable board's link hears UDP to the board and mDNS alone
+(edge/moddable/udp-link.ts), so what asks for other frames never matches there.
+
+## Jobs and features
+
+${table(['', ...platforms.map(({ name }) => name)], rows)}
+
+${notes.map((why, i) => `${i + 1}. ${why}`).join('\n')}
+
+## Code size
+
+Kilobytes (1,000 bytes), minified by esbuild, without the packages and the SDK that a platform needs besides.
+
+${table(['', 'of agent/', 'in all'], sizes)}
+`;
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+function kilobytes(bytes: number): string {
+  return `${Math.round(bytes / 1000)} KB`;
+}
+
+const grouped = (value: number) => value.toLocaleString('en-US');
+
+/** Three runs each, the middle one; long enough for a just-in-time compiler to settle. */
+const runsEach = 3;
+const engines: readonly {
+  readonly name: string;
+  readonly dialect: Dialect;
+  readonly frameCount: number;
+  readonly run: () => Run | undefined;
+}[] = [
+  {
+    name: `Node ${process.version.slice(1)}`,
+    dialect: 'modern',
+    frameCount: 1_000_000,
+    run: () => node,
+  },
+  { name: 'XS 13.3 (xsnap 0.15.0)', dialect: 'modern', frameCount: 50_000, run: xs },
+  { name: 'Espruino for Linux', dialect: 'espruino', frameCount: 1_000, run: espruino },
+];
+
+type Mode = 'loaded' | 'bare' | 'idle' | 'at-rest' | 'speed';
+const measure = (mode: Mode, dialect: Dialect, frameCount = 0) =>
+  bundle('measure.ts', dialect, { minify: true, define: { modes: [mode], frameCount } });
+
+/** What an agent at rest should keep to on a board (issue 6). */
+const aim = { slots: 1024, chunkBytes: 16_384 };
+export function isWithinAim({ slots, chunkBytes }: { readonly slots: number; readonly chunkBytes: number }) {
+  return slots <= aim.slots && chunkBytes <= aim.chunkBytes;
+}
+
+/** What an agent takes on XS beyond its code; `undefined` where there is no XS. */
+export async function memoryOnXs(
+  mode: 'bare' | 'idle' | 'at-rest',
+): Promise<{ readonly slots: number; readonly chunkBytes: number } | undefined> {
+  const loaded = xsMemory(await measure('loaded', 'modern'));
+  const made = xsMemory(await measure(mode, 'modern'));
+  if (!loaded || !made) return undefined;
+  return { slots: made.slots - loaded.slots, chunkBytes: made.chunkBytes - loaded.chunkBytes };
+}
+
+async function describeMeasured(): Promise<string> {
+  const rates: string[][] = [];
+  const memory: string[][] = [];
+  for (const { name, dialect, frameCount, run: given } of engines) {
+    const run = given();
+    const script = await measure('speed', dialect, frameCount);
+    const size = kilobytes(script.length);
+    if (!run) {
+      rates.push([name, size, 'not measured', 'not measured']);
+      continue;
+    }
+    const lines: string[] = [];
+    for (let i = 0; i < runsEach; i++) lines.push(...run(script));
+    const median = (label: string) => {
+      const values = lines
+        .filter(line => line.startsWith(`${label} `))
+        .map(line => Number(line.slice(label.length + 1)))
+        .sort((a, b) => a - b);
+      if (values.length !== runsEach || values.some(value => !(value > 0)))
+        throw new Error(`${name}: expected ${runsEach} lines of ${label}, got ${lines.join(' / ')}`);
+      return grouped(values[(runsEach - 1) / 2] as number);
+    };
+    rates.push([name, size, median('frames/s'), median('messages/s')]);
+  }
+  for (const [mode, words] of [
+    ['bare', 'agent without a job'],
+    ['idle', 'with the power proxy, no rule'],
+    ['at-rest', 'with the power proxy, 8 rules and a host asleep'],
+  ] as const) {
+    const onXs = await memoryOnXs(mode);
+    const run = espruino();
+    const words3 = run?.(await measure(mode, 'espruino')).find(line => line.startsWith('variables '));
+    const [, before, after] = words3?.split(' ') ?? [];
+    memory.push([
+      words,
+      onXs
+        ? `${grouped(onXs.slots)} slots of 32 bytes, ${grouped(onXs.chunkBytes)} bytes of chunks`
+        : 'not measured',
+      onXs ? (isWithinAim(onXs) ? 'yes' : 'no') : 'not measured',
+      before === undefined ? 'not measured' : `${grouped(Number(after) - Number(before))} variables`,
+    ]);
+  }
+  const [cpu] = cpus();
+  return `${measuredHeading}
+
+On ${new Date().toISOString().slice(0, 10)}, ${cpu?.model ?? 'unknown processor'}, with other work beside it: not asserted by any test. One thread of a
+PC, not a board: what compares is the engines.
+
+The agent of agent/ with the power proxy, one sleeping host and eight rules (test/conformance/measure.ts). Frames: a mix of eight that a
+LAN's neighbours send, each taken from the wire's bytes to the verdict. Messages: \`request/report\` in, and birth, statuses and answer
+out, both counted. The middle of ${runsEach} runs of ${engines.map(({ frameCount }) => grouped(frameCount)).join(', ')} frames.
+
+${table(['engine', 'this program, minified', 'frames/s', 'messages/s'], rates)}
+
+RAM of the agent beyond its code: the difference between a machine with the code alone and one with the agent, all garbage collected; on XS
+from its snapshot (64-bit: slots and pointers are twice a board's), on Espruino \`process.memory().usage\` (27-byte variables; a board's have 12 to
+16). Node's heap says little of an agent; the daemon's resident memory is in [gateway.md](gateway.md), the variables of Espruino's own
+firmware in [espruino.md](espruino.md).
+
+${table(['', 'XS', `within ${grouped(aim.slots)} slots and ${grouped(aim.chunkBytes)} bytes`, 'Espruino'], memory)}
+`;
+}
+
+export function measuredOf(document: string): string {
+  const at = document.indexOf(measuredHeading);
+  if (at < 0) throw new Error(`docs/platforms.md: expected ${measuredHeading}`);
+  return document.slice(at);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const measured = process.argv.includes('--fast')
+    ? measuredOf(readFileSync(path, 'utf8'))
+    : await describeMeasured();
+  writeFileSync(path, `${await describeFast()}\n${measured}`);
+}
