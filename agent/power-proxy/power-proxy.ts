@@ -943,6 +943,11 @@ function isForService({ protocol, dstPort, tcpFlags }: Headers, host: Host): boo
 /** The packet in words, for the event: `tcp 192.168.1.20:50000 > 192.168.1.10:22 syn`. */
 function describe(frame: Uint8Array, headers: Headers): string {
   const { l3Offset, network, protocol, srcPort, dstPort } = headers;
+  if (network === networkArp) {
+    const sender = formatAddress(frame.subarray(l3Offset + 14, l3Offset + 18));
+    const target = formatAddress(frame.subarray(l3Offset + 24, l3Offset + 28));
+    return `arp ${sender} > ${target}`;
+  }
   const size = network === networkIpv4 ? 4 : network === networkIpv6 ? 16 : 0;
   if (size === 0) return `ethertype 0x${headers.etherType.toString(16)}`;
   const srcAt = l3Offset + (size === 4 ? 12 : 8);

@@ -199,8 +199,8 @@ test('for each host its own first rule decides about a frame to all', () => {
   bench.put(10_000, 'others', { trigger: { arp: {} }, action: 'wake' });
   const effects = bench.hear(10_001, arpQuestion({}));
   assert.equal(
-    eventsNamed(effects, 'wake').map(event => event['host']),
-    [other],
+    eventsNamed(effects, 'wake').map(event => [event['host'], event['packet']]),
+    [[other, 'arp 192.0.2.20 > 192.0.2.10']],
   );
 });
 
