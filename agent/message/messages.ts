@@ -302,6 +302,7 @@ export type Acl = {
   readonly ipv6?: Ipv6Network;
   /** Left out: as fast as the line. */
   readonly upBitsPerSecond?: number;
+  /** Told for information: the BRAS itself keeps it. */
   readonly downBitsPerSecond?: number;
   /** From when it arrives; then the gateway goes back to the tunnel. */
   readonly expires: Duration;

@@ -16,6 +16,7 @@ import { parseAddress, parseIpv4Address, parseIpv6Address, parseMac } from '../w
 import { type DnsDataRecord, dnsClass, dnsLabelText } from '../wire/dns.js';
 import { protocolTcp, protocolUdp } from '../wire/ipv4.js';
 import type { Host, Port } from './host-table.js';
+import { serviceTypesName } from './respond/records.js';
 
 /** RFC 6762 §10: records with a host's name in them, and all others. */
 const hostTimeToLive = 120;
@@ -365,7 +366,7 @@ function recordsOf(
     records.push({ ...unique, timeToLive: otherTimeToLive, kind: 'txt', strings });
     if (types.indexOf(domain) >= 0) continue;
     types.push(domain);
-    records.push({ ...shared, name: '_services._dns-sd._udp.local', kind: 'ptr', target: domain });
+    records.push({ ...shared, name: serviceTypesName, kind: 'ptr', target: domain });
   }
   return records;
 }

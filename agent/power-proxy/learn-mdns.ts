@@ -8,13 +8,12 @@
  * (draft-cheshire-edns0-owner-option). Bounded as the profile is; NSEC records are made anew by the responder.
  */
 
-import { copyBytes, readUint16, sameBytes } from '../core/bytes.js';
+import { readUint16, sameBytes } from '../core/bytes.js';
 import {
   type DnsDataRecord,
   type DnsRecord,
   dnsClass,
   dnsOperation,
-  encodeDnsMessage,
   operationOf,
   parseDns,
   responseFlag,
@@ -23,9 +22,7 @@ import { isIpv6Multicast, isIpv6Unspecified } from '../wire/ipv6.js';
 import type { Profile } from './profile.js';
 import type { Datagram } from './respond/frame.js';
 import { sameName } from './respond/names.js';
-
-/** RFC 6763 §9. */
-const serviceTypes = '_services._dns-sd._udp.local';
+import { copyRecord, sameRecord, serviceTypesName } from './respond/records.js';
 
 /** Whether the message at `bytes[at, end)` is a response of operation 0, as far as its flags say. */
 export function isDnsResponse(bytes: Uint8Array, at: number, end: number): boolean {
@@ -126,7 +123,7 @@ function ownRecords(
   take(
     record =>
       record.kind === 'ptr' &&
-      sameName(record.name, serviceTypes) &&
+      sameName(record.name, serviceTypesName) &&
       known.some(other => other.kind === 'ptr' && !other.cacheFlush && sameName(other.name, record.target)),
   );
   return own;
@@ -141,33 +138,4 @@ function isAddress(record: DnsRecord): record is Extract<DnsDataRecord, { readon
 function sameType(a: DnsDataRecord, b: DnsDataRecord): boolean {
   if (a.kind !== b.kind || !sameName(a.name, b.name)) return false;
   return a.kind !== 'raw' || (b.kind === 'raw' && a.type === b.type);
-}
-
-function sameRecord(a: DnsDataRecord, b: DnsDataRecord): boolean {
-  return sameType(a, b) && a.class === b.class && sameBytes(dataOf(a), dataOf(b));
-}
-
-/** A message with the record's data and nothing else of it. */
-function dataOf(record: DnsDataRecord): Uint8Array {
-  const bare = { ...record, name: '.', timeToLive: 0, cacheFlush: false };
-  const nothing = { identification: 0, flags: 0, questions: [], authorities: [], additionals: [] };
-  return encodeDnsMessage({ ...nothing, answers: [bare] });
-}
-
-/** One that may be kept: the bytes it was read from are lent. */
-function copyRecord(record: DnsDataRecord): DnsDataRecord {
-  const copy = (bytes: Uint8Array) => copyBytes(bytes, 0, bytes.length);
-  switch (record.kind) {
-    case 'a':
-    case 'aaaa':
-      return { ...record, address: copy(record.address) };
-    case 'txt':
-      return { ...record, strings: record.strings.map(copy) };
-    case 'hinfo':
-      return { ...record, cpu: copy(record.cpu), operatingSystem: copy(record.operatingSystem) };
-    case 'raw':
-      return { ...record, data: copy(record.data) };
-    default:
-      return record;
-  }
 }

@@ -29,8 +29,9 @@ import {
 } from '../wire/dns.js';
 import type { SendDue } from './respond/due.js';
 import { ownAddressFor, udpFrame, wayToGroup } from './respond/frame.js';
-import { mdnsAnnouncements, mdnsGoodbyes, serviceTypesName } from './respond/mdns.js';
+import { mdnsAnnouncements, mdnsGoodbyes } from './respond/mdns.js';
 import { sameName } from './respond/names.js';
+import { serviceTypesName } from './respond/records.js';
 import type { Served } from './responder.js';
 
 /** RFC 6762 §8.1. */

@@ -7,7 +7,8 @@
  * A frame is for a host if it goes to its MAC, to a group, or (where the agent says that the host's addresses are here)
  * to one of its addresses at the agent's MAC. A rule without a host is for every host the proxy knows (host-table.ts).
  * The proxy lets go the moment the host speaks. Answers go to requests only, never to an answer, and to one source no
- * more often than throttle.ts allows. A frame that is dropped costs no allocation.
+ * more often than throttle.ts allows. A frame that is dropped costs no allocation,
+ * but for one to a group about which the own rules of several hosts decide.
  */
 
 import { writeUint16 } from '../core/bytes.js';

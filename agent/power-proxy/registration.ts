@@ -27,6 +27,7 @@ import { protocolTcp, protocolUdp } from '../wire/ipv4.js';
 import { isIpv6Multicast, isIpv6Unspecified } from '../wire/ipv6.js';
 import { includes, isGroupMac, isIpv4Group, isUnspecified } from './respond/frame.js';
 import { reverseName, sameName } from './respond/names.js';
+import { copyRecord, sameRecord, typeOf } from './respond/records.js';
 
 /** A service the host offers, as its SRV record says. */
 export interface ServicePort {
@@ -241,10 +242,6 @@ function isKeepalive(record: DnsDataRecord): boolean {
   return typeOf(record) === nullType && endsWith(record.name, keepaliveSuffix);
 }
 
-function typeOf(record: DnsDataRecord): number {
-  return record.kind === 'raw' ? record.type : dnsType[record.kind];
-}
-
 /** The address a record speaks of. */
 function addressOf(record: DnsDataRecord): Uint8Array | undefined {
   if (record.kind === 'a' || record.kind === 'aaaa') return record.address;
@@ -288,33 +285,11 @@ function endsWith(name: string, suffix: string): boolean {
   return name.length > suffix.length && sameName(name.slice(name.length - suffix.length), suffix);
 }
 
-/** The same but for the time to live. */
-function isSameRecord(a: DnsDataRecord, b: DnsDataRecord): boolean {
-  return a.kind === b.kind && sameName(a.name, b.name) && sameBytes(bareBytes(a), bareBytes(b));
-}
-
-function bareBytes(record: DnsDataRecord): Uint8Array {
-  const bare = { ...record, name: '.', timeToLive: 0 };
-  const nothing = { identification: 0, flags: 0, questions: [], authorities: [], additionals: [] };
-  return encodeDnsMessage({ ...nothing, answers: [bare] });
-}
-
-function copyRecord(record: DnsDataRecord): DnsDataRecord {
-  switch (record.kind) {
-    case 'a':
-    case 'aaaa':
-      return { ...record, address: copyOf(record.address) };
-    case 'txt':
-      return { ...record, strings: record.strings.map(copyOf) };
-    case 'hinfo':
-      return { ...record, cpu: copyOf(record.cpu), operatingSystem: copyOf(record.operatingSystem) };
-    case 'raw':
-      return { ...record, data: copyOf(record.data) };
-    default:
-      return record;
-  }
-}
-
 function copyOf(bytes: Uint8Array): Uint8Array {
   return copyBytes(bytes, 0, bytes.length);
+}
+
+/** The same but for the time to live. */
+function isSameRecord(a: DnsDataRecord, b: DnsDataRecord): boolean {
+  return a.cacheFlush === b.cacheFlush && sameRecord(a, b);
 }

@@ -53,7 +53,8 @@ import {
   udpFrame,
   wayBack,
 } from './respond/frame.js';
-import { Mdns, type MdnsRefusal, serviceTypesName } from './respond/mdns.js';
+import { Mdns, type MdnsRefusal } from './respond/mdns.js';
+import { serviceTypesName } from './respond/records.js';
 import type { Question } from './responder.js';
 
 export type { Registration } from './registration.js';

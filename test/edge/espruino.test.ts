@@ -6,7 +6,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { connectAsync, type MqttClient } from 'mqtt';
+import { connectAsync } from 'mqtt';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodeUtf8, digest, encodeUtf8, formatHex } from '../../agent/core/bytes.js';
@@ -28,6 +28,7 @@ import {
   settingsOf,
 } from '../../host-sim/cli/flash.js';
 import { openBroker } from '../../host-sim/coordinator/broker.js';
+import { Listener } from '../support/listener.js';
 import { needs } from '../support/needs.js';
 
 const host = '3c:22:fb:01:02:03';
@@ -366,20 +367,20 @@ test('on Espruino for Linux: takes a rule over the embedded broker, wakes, keeps
       return child;
     };
     const board = boot();
-    await heard.until(topic => topic.endsWith('/info'));
+    await heard.until(on('/info'));
     await client.publishAsync(topicOf('rule/nas'), knockRule, { qos: 1, retain: true });
-    const status = await heard.until(topic => topic.endsWith('/rule/nas/status'));
+    const status = await heard.until(on('/rule/nas/status'));
     assert.is(bodyOf(topicOf('rule/nas/status'), status)['status'], 'accepted');
     const knock = createSocket('udp4');
     knock.send('hello', 9999, '127.0.0.1', () => knock.close());
-    await heard.until(topic => topic.endsWith('/event/wake'));
+    await heard.until(on('/event/wake'));
     board.kill('SIGKILL');
     await once(board, 'close');
     // Nobody publishes the rule again, so what is known of it is from Storage.
     await client.publishAsync(topicOf('rule/nas'), '', { qos: 1, retain: true });
     heard.clear();
     boot();
-    const again = await heard.until(topic => topic.endsWith('/rule/nas/status'));
+    const again = await heard.until(on('/rule/nas/status'));
     assert.is(bodyOf(topicOf('rule/nas/status'), again)['status'], 'accepted');
   } finally {
     for (const child of children) child.kill('SIGKILL');
@@ -391,34 +392,9 @@ test('on Espruino for Linux: takes a rule over the embedded broker, wakes, keeps
 
 const answerMs = 30_000;
 
-class Listener {
-  private readonly messages: { topic: string; payload: Uint8Array }[] = [];
-  private wake: () => void = () => undefined;
-
-  constructor(client: MqttClient) {
-    client.on('message', (topic, payload) => {
-      this.messages.push({ topic, payload });
-      this.wake();
-    });
-  }
-
-  clear(): void {
-    this.messages.length = 0;
-  }
-
-  /** The first publication with something in it on such a topic, since the last one taken. */
-  async until(wanted: (topic: string) => boolean): Promise<Uint8Array> {
-    const deadline = AbortSignal.timeout(answerMs);
-    for (;;) {
-      for (let next = this.messages.shift(); next; next = this.messages.shift())
-        if (wanted(next.topic) && next.payload.length > 0) return next.payload;
-      await new Promise<void>((resolve, reject) => {
-        this.wake = resolve;
-        deadline.onabort = () => reject(new Error(`nothing came within ${answerMs} ms`));
-      });
-    }
-  }
-}
+/** The payload of a publication whose topic ends so. */
+const on = (end: string) => (topic: string, payload: Uint8Array) =>
+  topic.endsWith(end) ? payload : undefined;
 
 test('kith flash says what is missing, and fails', () => {
   const empty = mkdtempSync(join(tmpdir(), 'kith-flash-'));
@@ -480,14 +456,14 @@ test('flashed over TCP, it starts from flash, and takes rules over a broker with
     board.powerOff();
     heard.clear();
     board.powerOn();
-    const info = bodyOf(topicOf('info'), await heard.until(topic => topic.endsWith('/info')));
+    const info = bodyOf(topicOf('info'), await heard.until(on('/info')));
     assert.is(info['platform'], 'espruino');
     let rules = 0;
     for (const { boardVariables, rules: wanted, budget } of budgets) {
       for (; rules < wanted; rules++) {
         await client.publishAsync(topicOf(`rule/r-${rules}`), knockRule, { qos: 1, retain: true });
         const leaf = `/rule/r-${rules}/status`;
-        const status = bodyOf(topicOf(leaf.slice(1)), await heard.until(topic => topic.endsWith(leaf)));
+        const status = bodyOf(topicOf(leaf.slice(1)), await heard.until(on(leaf)));
         assert.is(status['status'], 'accepted');
       }
       const used = Number(await board.ask('process.memory().usage'));

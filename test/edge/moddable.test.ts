@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { connectAsync, type MqttClient } from 'mqtt';
+import { connectAsync } from 'mqtt';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { encodeUtf8, formatHex } from '../../agent/core/bytes.js';
@@ -19,6 +19,7 @@ import { answerForm, httpAnswer, mostRequestBytes, parseSettings } from '../../e
 import { frameOf, outgoingOf } from '../../edge/moddable/udp-link.js';
 import { environmentForModdable } from '../../host-sim/cli/flash.js';
 import { openBroker } from '../../host-sim/coordinator/broker.js';
+import { Listener } from '../support/listener.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const host = '3c:22:fb:01:02:03';
@@ -172,7 +173,7 @@ test('on XS under Linux: is born, takes a rule, wakes by UDP and by request, kee
     writeFileSync(file, JSON.stringify({ 'kith.conf': { settings: JSON.stringify(settings) } }));
     const boot = () => spawn(program, { cwd: folder, stdio: ['ignore', 'inherit', 'inherit'] });
     board = boot();
-    const info = await heard.until('info');
+    const info = await heard.until(said('info'));
     assert.equal(
       [info['jobs'], info['platform']],
       [['power-proxy'], 'xs x-cli-lin: hears UDP only, no frames'],
@@ -183,14 +184,14 @@ test('on XS under Linux: is born, takes a rule, wakes by UDP and by request, kee
       'rule/nas',
       `{"host":"${host}","trigger":{"udp":{"dstPort":${knockPort}}},"action":"wake"}`,
     );
-    assert.is((await heard.until('rule/nas/status'))['status'], 'accepted');
+    assert.is((await heard.until(said('rule/nas/status')))['status'], 'accepted');
     await publish('rule/bad', '{"host":1}');
-    assert.is((await heard.until('rule/bad/status'))['status'], 'rejected');
+    assert.is((await heard.until(said('rule/bad/status')))['status'], 'rejected');
 
     const packet = once(magic, 'message');
     const knock = createSocket('udp4');
     knock.send('hello', knockPort, '127.0.0.1', () => knock.close());
-    const wake = await heard.until('event/wake');
+    const wake = await heard.until(said('event/wake'));
     assert.equal([wake['host'], wake['rule']], [host, 'nas']);
     const [bytes] = (await packet) as [Buffer];
     const woken = parseWakeOnLan(bytes, 0, bytes.length);
@@ -202,13 +203,13 @@ test('on XS under Linux: is born, takes a rule, wakes by UDP and by request, kee
     await publish('rule/nas', '');
     heard.clear();
     board = boot();
-    assert.is((await heard.until('rule/nas/status'))['status'], 'accepted');
+    assert.is((await heard.until(said('rule/nas/status')))['status'], 'accepted');
     await publish('request/wake', `{"transaction":"t","host":"${host}"}`);
-    assert.equal((await heard.until('response/wake'))['ok'], true);
-    assert.is((await heard.until('event/wake'))['text'], 'requested');
+    assert.equal((await heard.until(said('response/wake')))['ok'], true);
+    assert.is((await heard.until(said('event/wake')))['text'], 'requested');
     // Removed while it listens: a publication without a payload.
     await publish('rule/nas', '');
-    await heard.until('info', body => (body['rules'] as { count: number }).count === 0);
+    await heard.until(said('info', body => (body['rules'] as { count: number }).count === 0));
   } finally {
     board?.kill('SIGKILL');
     magic.close();
@@ -218,42 +219,15 @@ test('on XS under Linux: is born, takes a rule, wakes by UDP and by request, kee
   }
 });
 
-const answerMs = 30_000;
-
-class Listener {
-  private readonly messages: { topic: string; payload: Uint8Array }[] = [];
-  private wake: () => void = () => undefined;
-
-  constructor(client: MqttClient) {
-    client.on('message', (topic, payload) => {
-      this.messages.push({ topic, payload });
-      this.wake();
-    });
-  }
-
-  clear(): void {
-    this.messages.length = 0;
-  }
-
-  /** The first publication on such a leaf of the node, since the last one taken. */
-  async until(
-    leaf: string,
-    wanted: (body: Record<string, unknown>) => boolean = () => true,
-  ): Promise<Record<string, unknown>> {
-    const deadline = AbortSignal.timeout(answerMs);
-    for (;;) {
-      for (let next = this.messages.shift(); next; next = this.messages.shift()) {
-        if (next.topic !== `kith/1/home/xs-1/${leaf}` || next.payload.length === 0) continue;
-        const decoded = decodeCbor(next.payload, { depth: 8 });
-        if (!decoded.ok) throw new Error(`${next.topic}: ${decoded.reason}`);
-        if (wanted(decoded.value as Record<string, unknown>)) return decoded.value as Record<string, unknown>;
-      }
-      await new Promise<void>((resolve, reject) => {
-        this.wake = resolve;
-        deadline.onabort = () => reject(new Error(`${leaf}: nothing came within ${answerMs} ms`));
-      });
-    }
-  }
+/** The body of a publication of the node's, on such a leaf, that is as wanted. */
+function said(leaf: string, wanted: (body: Record<string, unknown>) => boolean = () => true) {
+  return (topic: string, payload: Uint8Array): Record<string, unknown> | undefined => {
+    if (topic !== `kith/1/home/xs-1/${leaf}`) return undefined;
+    const decoded = decodeCbor(payload, { depth: 8 });
+    if (!decoded.ok) throw new Error(`${topic}: ${decoded.reason}`);
+    const body = decoded.value as Record<string, unknown>;
+    return wanted(body) ? body : undefined;
+  };
 }
 
 async function bound(): Promise<Socket> {

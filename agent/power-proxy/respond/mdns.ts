@@ -27,7 +27,6 @@ import {
   dnsOperation,
   dnsType,
   emitDns,
-  encodeDnsMessage,
   mdnsGroups,
   mdnsPort,
   parseDns,
@@ -52,6 +51,7 @@ import {
   wayToGroup,
 } from './frame.js';
 import { sameName } from './names.js';
+import { sameRecord, serviceTypesName, typeOf } from './records.js';
 
 export type MdnsRefusal =
   | Refusal
@@ -264,9 +264,6 @@ export function mdnsAnnouncements(way: Pick<Way, 'link' | 'tags'>, host: Served)
   return announcementFrames(way, host, host.records ?? []);
 }
 
-/** Where the types of all services are listed (RFC 6763 §9). */
-export const serviceTypesName = '_services._dns-sd._udp.local';
-
 /**
  * The same with a time to live of 0: the records are no more (§10.1). All but those that others may have too: that there is a
  * service of a type.
@@ -394,23 +391,6 @@ function isKnown(record: DnsDataRecord, known: readonly DnsRecord[]): boolean {
   return known.some(
     other => other.kind !== 'opt' && 2 * other.timeToLive >= record.timeToLive && sameRecord(other, record),
   );
-}
-
-/** The same name, type and data. Data are compared as bytes: another case in them costs an answer too many. */
-function sameRecord(a: DnsDataRecord, b: DnsDataRecord): boolean {
-  if (a === b) return true;
-  if (a.kind !== b.kind || a.class !== b.class || !sameName(a.name, b.name)) return false;
-  return sameBytes(dataBytes(a), dataBytes(b));
-}
-
-function dataBytes(record: DnsDataRecord): Uint8Array {
-  const bare = { ...record, name: '.', timeToLive: 0, cacheFlush: false };
-  const nothing = { identification: 0, flags: 0, questions: [], authorities: [], additionals: [] };
-  return encodeDnsMessage({ ...nothing, answers: [bare] });
-}
-
-function typeOf(record: DnsDataRecord): number {
-  return record.kind === 'raw' ? record.type : dnsType[record.kind];
 }
 
 type MessageHead = Pick<Answer, 'identification' | 'questions'>;
