@@ -19,7 +19,7 @@ import { never } from '../core/time.js';
 import { etherTypePppoeDiscovery } from '../wire/ethernet.js';
 import type { Headers } from '../wire/headers.js';
 import { type PppoeTag, parsePppoe, pppoeCode } from '../wire/pppoe.js';
-import { emitVlanTags, type VlanTag, vlanTagLength } from '../wire/vlan.js';
+import { emitVlanTags, isOnVlans, type VlanTag, vlanTagLength } from '../wire/vlan.js';
 import {
   type DiscoveryTags,
   emitDiscoveryFrame,
@@ -249,7 +249,7 @@ export class DiscoveryClient {
     if (!packet.ok) return 'malformed';
     if (!sameBytes(frame.subarray(0, 6), this.config.mac)) return 'destination';
     if ((frame[6] & 1) !== 0) return 'source';
-    if (!this.isOnOurVlan(frame, l3Offset)) return 'vlan-tags';
+    if (!isOnVlans(frame, l3Offset, this.vlanTags)) return 'vlan-tags';
     const { code, sessionId, payload } = packet.value;
     const acMac = copyBytes(frame, 6, 12);
     if (code === pppoeCode.padt) return this.receivePadt(now, acMac, sessionId);
@@ -408,17 +408,6 @@ export class DiscoveryClient {
   private isUnwilling(acMac: Uint8Array): boolean {
     for (const mac of this.unwilling) if (sameBytes(mac, acMac)) return true;
     return false;
-  }
-
-  /** The same VLANs; priorities may differ. */
-  private isOnOurVlan(frame: Uint8Array, l3Offset: number): boolean {
-    if (l3Offset - 14 !== this.vlanTags.length) return false;
-    for (let i = 0; i < this.vlanTags.length; i++) {
-      // Byte 2 of a tag holds priority and drop eligibility in its upper half.
-      const mask = i % vlanTagLength === 2 ? 0x0f : 0xff;
-      if (((frame[12 + i] ^ this.vlanTags[i]) & mask) !== 0) return false;
-    }
-    return true;
   }
 
   private sendPadi(): void {

@@ -28,7 +28,6 @@ import type { Link } from '../port/platform.js';
 import { formatAddress, formatMac } from '../wire/address.js';
 import {
   emitEthernet,
-  ethernetHeaderLength,
   ethernetLength,
   etherTypeIpv4,
   etherTypeIpv6,
@@ -44,7 +43,7 @@ import {
   pppoeHeaderLength,
   pppoeSessionHeaderLength,
 } from '../wire/pppoe.js';
-import { emitVlanTags, type VlanTag, vlanTagLength } from '../wire/vlan.js';
+import { emitVlanTags, isOnVlans, type VlanTag, vlanTagLength } from '../wire/vlan.js';
 import { type AccessList, compileAcl, mayComeIn, TokenBucket, wayOut } from './access-list.js';
 import type { Entropy } from './authentication.js';
 import type { AuthenticationMethod } from './credentials.js';
@@ -398,7 +397,7 @@ export class PppoeGateway implements Job {
     if (!session) return 'drop.no-session';
     if (headers.pppoeSession !== session.sessionId) return 'drop.session-id';
     if (!sameBytes(frame.subarray(6, 12), session.acMac)) return 'drop.ac-mac';
-    return this.isOnOurVlan(frame, headers.l3Offset - pppoeSessionHeaderLength)
+    return isOnVlans(frame, headers.l3Offset - pppoeSessionHeaderLength, this.vlanBytes)
       ? undefined
       : 'drop.vlan-tags';
   }
@@ -415,7 +414,7 @@ export class PppoeGateway implements Job {
       this.counts.add('drop.plain-source');
       return;
     }
-    if (!this.isOnOurVlan(frame, l3Offset)) {
+    if (!isOnVlans(frame, l3Offset, this.vlanBytes)) {
       this.counts.add('drop.vlan-tags');
       return;
     }
@@ -430,18 +429,6 @@ export class PppoeGateway implements Job {
     }
     this.counts.add('packets.plain-in');
     this.deliver(frame.subarray(l3Offset, l4End), ppp.mtu);
-  }
-
-  /** The VLANs of our frames; priorities may differ. `payloadAt`: what stands behind the EtherType. */
-  private isOnOurVlan(frame: Uint8Array, payloadAt: number): boolean {
-    const { vlanBytes } = this;
-    if (payloadAt - ethernetHeaderLength !== vlanBytes.length) return false;
-    for (let i = 0; i < vlanBytes.length; i++) {
-      // Byte 2 of a tag holds priority and drop eligibility in its upper half.
-      const mask = i % vlanTagLength === 2 ? 0x0f : 0xff;
-      if (((frame[12 + i] ^ vlanBytes[i]) & mask) !== 0) return false;
-    }
-    return true;
   }
 
   /** Without the padding of Ethernet; a SYN learns how much the line carries. */

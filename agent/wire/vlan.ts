@@ -58,3 +58,16 @@ export function emitVlanTags(tags: readonly VlanTag[], out: Uint8Array, at: numb
   }
   return at;
 }
+
+/** Whether a frame whose EtherType is followed by `bytes[payloadAt]` is on the VLANs of `tags`, as emitted; priorities may differ. */
+export function isOnVlans(frame: Uint8Array, payloadAt: number, tags: Uint8Array): boolean {
+  const tagsAt = payloadAt - 2 - tags.length;
+  // Behind the two MAC addresses.
+  if (tagsAt !== 12) return false;
+  for (let i = 0; i < tags.length; i++) {
+    // Byte 2 of a tag holds priority and drop eligibility in its upper half.
+    const mask = i % vlanTagLength === 2 ? 0x0f : 0xff;
+    if (((frame[tagsAt + i] ^ tags[i]) & mask) !== 0) return false;
+  }
+  return true;
+}

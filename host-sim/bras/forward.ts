@@ -122,6 +122,19 @@ function isUntoldIpv6(error: ForwardError, bytes: Uint8Array, start: number): bo
   return isNobody || isLaterFragment || isError || (bytes[start + 24] === 0xff && error.kind === 'hops');
 }
 
+/** Room for the headers of an error and behind it as much of the packet as `longest` bytes in all allow. */
+function quoting(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  headerBytes: number,
+  longest: number,
+): Uint8Array {
+  const packet = new Uint8Array(Math.min(headerBytes + end - start, longest));
+  packet.set(bytes.subarray(start, start + packet.length - headerBytes), headerBytes);
+  return packet;
+}
+
 function ipv4Error(
   error: ForwardError,
   source: Uint8Array,
@@ -129,14 +142,8 @@ function ipv4Error(
   start: number,
   end: number,
 ): Uint8Array {
-  const quoted = copyBytes(
-    bytes,
-    start,
-    Math.min(end, start + longestIpv4Error - ipv4MinLength - icmpLength),
-  );
-  const length = icmpLength + quoted.length;
-  const packet = new Uint8Array(ipv4MinLength + length);
-  packet.set(quoted, ipv4MinLength + icmpLength);
+  const packet = quoting(bytes, start, end, ipv4MinLength + icmpLength, longestIpv4Error);
+  const length = packet.length - ipv4MinLength;
   const header =
     error.kind === 'hops'
       ? { type: icmpType.timeExceeded, code: 0, rest: 0 }
@@ -155,7 +162,7 @@ function ipv4Error(
     dstAddress: copyBytes(bytes, start + 12, start + 16),
     options: new Uint8Array(0),
   };
-  emitIcmp(header, quoted.length, packet, emitIpv4(carrier, length, packet, 0));
+  emitIcmp(header, length - icmpLength, packet, emitIpv4(carrier, length, packet, 0));
   return packet;
 }
 
@@ -166,14 +173,8 @@ function ipv6Error(
   start: number,
   end: number,
 ): Uint8Array {
-  const quoted = copyBytes(
-    bytes,
-    start,
-    Math.min(end, start + longestIpv6Error - ipv6MinLength - icmpLength),
-  );
-  const length = icmpLength + quoted.length;
-  const packet = new Uint8Array(ipv6MinLength + length);
-  packet.set(quoted, ipv6MinLength + icmpLength);
+  const packet = quoting(bytes, start, end, ipv6MinLength + icmpLength, longestIpv6Error);
+  const length = packet.length - ipv6MinLength;
   const header =
     error.kind === 'hops'
       ? { type: icmpv6Type.timeExceeded, code: 0, rest: 0 }
@@ -188,6 +189,6 @@ function ipv6Error(
     extensions: [],
     protocol: protocolIcmpv6,
   };
-  emitIcmpv6(header, quoted.length, carrier, packet, emitIpv6(carrier, length, packet, 0));
+  emitIcmpv6(header, length - icmpLength, carrier, packet, emitIpv6(carrier, length, packet, 0));
   return packet;
 }
