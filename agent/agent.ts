@@ -18,17 +18,10 @@ import { type EventBody, type Job, type JobContext, type JobFactory, type JobNam
 import { checkLimits, defaultLimits, type Limits } from './limits.js';
 import { type CborValue, encodeCbor } from './message/cbor.js';
 import { judge } from './message/judge.js';
-import {
-  type AclStatus,
-  descriptors,
-  type HostStatus,
-  type Info,
-  type Request,
-  type Response,
-  type RuleStatus,
-} from './message/messages.js';
+import type { AclStatus, HostStatus, Info, Request, Response, RuleStatus } from './message/messages.js';
+import { requestDescriptor } from './message/received.js';
 import { agentFilters, formatTopic, isId, type Leaf, type NodeId, parseTopic } from './message/topic.js';
-import type { Effect, Input, KibbutzInput, LogLevel, PppoeInput } from './port/effect.js';
+import type { Effect, Input, KibbutzInput, LogLevel, PppoeInput, UpdateInput } from './port/effect.js';
 import type { Link, Saved } from './port/platform.js';
 import { Headers } from './wire/headers.js';
 
@@ -141,8 +134,13 @@ export class Agent {
         this.telemetryJob = -1;
         for (const job of this.jobs) if (job.offline) job.offline(now);
         break;
+      case 'fault':
+        this.event(now, 'fault', { text: input.text.slice(0, 200) });
+        break;
       case 'shutdown':
         for (const job of this.jobs) if (job.shutdown) job.shutdown(now);
+        // What happened last is told too; the state has its place behind it.
+        this.publishEvents(2);
         if (this.online) this.publishState('disconnected');
         this.stopped = true;
         break;
@@ -157,6 +155,9 @@ export class Agent {
         break;
       case 'line-packet':
         this.receiveLine(now, input);
+        break;
+      case 'image':
+        this.receiveImage(now, input);
         break;
       default:
         unreachable(input);
@@ -211,6 +212,15 @@ export class Agent {
     for (const job of this.jobs) {
       if (!job.line) continue;
       job.line(now, input);
+      return;
+    }
+    this.counters.add('inputs.no-job');
+  }
+
+  private receiveImage(now: number, input: UpdateInput): void {
+    for (const job of this.jobs) {
+      if (!job.image) continue;
+      job.image(now, input);
       return;
     }
     this.counters.add('inputs.no-job');
@@ -287,7 +297,7 @@ export class Agent {
   }
 
   private receiveRequest(now: number, verb: string, payload: Uint8Array): void {
-    const judged = judge(descriptors.request, payload, this.limits);
+    const judged = judge(requestDescriptor, payload, this.limits);
     if (!judged.ok) {
       // Without a transaction there is nobody to answer.
       this.counters.add(
@@ -316,7 +326,8 @@ export class Agent {
       const answer = job.request ? job.request(now, verb, request) : undefined;
       if (answer) return answer;
     }
-    return { error: `verb: expected report or wake, got ${verb}` };
+    if (verb === 'update') return { error: `this node has no update job: ${this.info().missing['update']}` };
+    return { error: `verb: expected report, wake or update, got ${verb}` };
   }
 
   private goOnline(now: number): void {
@@ -339,12 +350,7 @@ export class Agent {
       this.publishState('ready');
       this.birthDue = false;
     }
-    while (this.events.length > 0 && this.canPublish()) {
-      const event = this.events.shift() as WaitingEvent;
-      const { boot } = this.options;
-      const body = { boot, seq: event.seq, uptime: this.uptime(event.at), ...event.body };
-      this.publish({ kind: 'event', name: event.name }, body, false);
-    }
+    this.publishEvents(1);
     while (this.telemetryJob >= 0 && this.canPublish()) {
       const counters: { [name: string]: number } = {};
       if (this.telemetryJob === 0) {
@@ -357,6 +363,16 @@ export class Agent {
       const body = { boot: this.options.boot, seq: this.telemetrySeq++, uptime: this.uptime(now), counters };
       this.publish({ kind: 'telemetry', name: job ? job.name : 'agent' }, body, false);
       this.telemetryJob = this.telemetryJob + 1 < this.jobs.length ? this.telemetryJob + 1 : -1;
+    }
+  }
+
+  /** As long as the outbox has room for `leastRoom` effects. */
+  private publishEvents(leastRoom: number): void {
+    while (this.events.length > 0 && this.online && this.outbox.room >= leastRoom) {
+      const event = this.events.shift() as WaitingEvent;
+      const { boot } = this.options;
+      const body = { boot, seq: event.seq, uptime: this.uptime(event.at), ...event.body };
+      this.publish({ kind: 'event', name: event.name }, body, false);
     }
   }
 

@@ -7,13 +7,13 @@ import type { Limits } from './limits.js';
 import type { CborValue } from './message/cbor.js';
 import type { Event, Request } from './message/messages.js';
 import type { Leaf } from './message/topic.js';
-import type { JobEffect, KibbutzInput, LogLevel, PppoeInput } from './port/effect.js';
+import type { JobEffect, KibbutzInput, LogLevel, PppoeInput, UpdateInput } from './port/effect.js';
 import type { Link, Saved } from './port/platform.js';
 import type { Headers } from './wire/headers.js';
 
-export type JobName = 'kibbutz' | 'power-proxy' | 'pppoe';
+export type JobName = 'kibbutz' | 'power-proxy' | 'pppoe' | 'update';
 
-export const jobNames: readonly JobName[] = ['kibbutz', 'power-proxy', 'pppoe'];
+export const jobNames: readonly JobName[] = ['kibbutz', 'power-proxy', 'pppoe', 'update'];
 
 /** What an event says beyond boot, seq and uptime. */
 export type EventBody = Omit<Event, 'boot' | 'seq' | 'uptime'>;
@@ -61,6 +61,8 @@ export interface Job {
   hear?(now: number, input: KibbutzInput): void;
   /** An IP packet for the subscriber's line; its bytes are only valid during the call. */
   line?(now: number, input: PppoeInput): void;
+  /** What came of an image that was fetched; its bytes are only valid during the call. */
+  image?(now: number, input: UpdateInput): void;
   /** The platform stops the agent: save what must not be lost. Nothing is called after it. */
   shutdown?(now: number): void;
   /** The bus came up: report everything again. */

@@ -73,6 +73,21 @@ export function newRegistration({ member, aead, generation, key }: Registration)
   });
 }
 
+/**
+ * The record to store under `registrationKey` in the place of `kept`, because `registration` is another member's, or newer.
+ * `undefined`: `kept` stays. The same registration is never taken over twice: its numbers are used up.
+ */
+export function takeOver(
+  kept: Uint8Array | undefined,
+  registration: Registration,
+  aeads: readonly Aead[],
+): Uint8Array | undefined {
+  const now = parseRegistration(kept, aeads);
+  const { member, generation } = registration;
+  if (now.ok && now.value.member === member && now.value.generation >= generation) return undefined;
+  return newRegistration(registration);
+}
+
 export function emitRegistration(kept: KeptRegistration): Uint8Array {
   return encodeCbor({ ...kept });
 }

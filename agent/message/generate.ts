@@ -1,6 +1,7 @@
 /**
  * Makes messages.ts from messages.cddl: a TypeScript type for every rule, and for every message (a map rule no other
- * rule uses) a descriptor that schema.ts validates by. Runs on Node only: `npm run generate`.
+ * rule uses) a descriptor that schema.ts validates by. Those of messages that agents receive stand in received.ts, so that
+ * a board carries no others. Runs on Node only: `npm run generate`.
  *
  * Reads the subset of CDDL (RFC 8610) that the messages use and says by line what is outside it: maps with text keys,
  * `?`, tables `* tstr => type`, arrays of one type with an occurrence, choices, literals, integer ranges, `.size` of text
@@ -73,9 +74,13 @@ const prelude: { readonly [name: string]: readonly [shape: string, type: string]
   uint: ['uint', 'number'],
 };
 
-/** The text of messages.ts for the text of messages.cddl; throws, naming the line, on what it cannot read. */
-export function generate(cddl: string): string {
-  return format(new Writer(parseRules(cddl)).write());
+/** What agents subscribe to (`agentFilters` of topic.ts), and what comes within one of these. */
+const receivedNames: readonly string[] = ['rule', 'host', 'acl', 'request', 'manifest'];
+
+/** The files for the text of messages.cddl; throws, naming the line, on what it cannot read. */
+export function generate(cddl: string): { readonly messages: string; readonly received: string } {
+  const { messages, received } = new Writer(parseRules(cddl)).write();
+  return { messages: format(messages), received: format(received) };
 }
 
 // ---- Reading ----
@@ -284,52 +289,81 @@ class Writer {
   private readonly rules: readonly Rule[];
   private readonly used: { [name: string]: boolean } = {};
   private usesAny = false;
-  /** Lines `const mac: Shape = …`, each behind those it needs. */
-  private readonly parts: string[] = [];
+  /** Each behind those it needs. */
+  private readonly parts: { readonly name: string; readonly shape: string }[] = [];
   private readonly partState: { [name: string]: 'open' | 'done' } = {};
+  /** Names of received.ts that messages.ts needs, while they are collected. */
+  private shared: Set<string> | undefined;
 
   constructor(rules: readonly Rule[]) {
     this.rules = rules;
   }
 
-  write(): string {
+  write(): { readonly messages: string; readonly received: string } {
     const types = this.rules.map(
       rule => `${docstring(rule.notes)}export type ${pascal(rule.name)} = ${this.typeOf(rule.type)};`,
     );
     const messages = this.rules.filter(rule => !this.used[rule.name]);
     for (const rule of messages)
       if (rule.type.kind !== 'map') throw new Error(`messages.cddl:${rule.line}: nothing uses ${rule.name}`);
-    const descriptors = messages.map(rule => [
-      JSON.stringify(rule.name),
-      pascal(rule.name),
-      this.shapeOfRule(rule),
-    ]);
+    const received = messages.filter(({ name }) => receivedNames.includes(name));
+    const receivedShapes = received.map(rule => this.shapeOfRule(rule));
+    const receivedParts = this.parts.splice(0);
+    const shared = new Set(received.map(rule => descriptorName(rule)));
+    this.shared = shared;
+    const members = messages.map(rule => ({
+      name: JSON.stringify(rule.name),
+      type: pascal(rule.name),
+      shape: received.includes(rule) ? descriptorName(rule) : this.shapeOfRule(rule),
+    }));
+    this.shared = undefined;
     // A used rule that no message reached is part of a circle.
     for (const rule of this.rules) if (this.used[rule.name]) this.partNamed(rule);
-    return [
-      '/**',
-      ' * Messages: their types, and what schema.ts validates them by.',
-      ' *',
-      ' * Generated from messages.cddl by generate.ts (`npm run generate`): edit the former.',
-      ' */',
-      '',
-      ...(this.usesAny ? ["import type { CborValue } from './cbor.js';"] : []),
-      "import type { Descriptor, Shape } from './schema.js';",
-      '',
-      'export type { Descriptor };',
-      '',
-      types.join('\n\n'),
-      '',
-      ...this.parts,
-      '',
-      '/** One for each message, by its name in messages.cddl. */',
-      'export const descriptors: {',
-      ...descriptors.map(([name, type]) => `readonly ${name}: Descriptor<${type}>;`),
-      '} = {',
-      ...descriptors.map(([name, , shape]) => `${name}: ${shape},`),
-      '};',
-      '',
-    ].join('\n');
+    return {
+      messages: [
+        '/**',
+        ' * Messages: their types, and what schema.ts validates them by. Agents import types alone from here.',
+        ...headerEnd,
+        ...(this.usesAny ? ["import type { CborValue } from './cbor.js';"] : []),
+        ...importOf('', [...shared], './received.js'),
+        "import type { Descriptor, Shape } from './schema.js';",
+        '',
+        'export type { Descriptor };',
+        '',
+        types.join('\n\n'),
+        '',
+        ...this.parts.map(({ name, shape }) => `const ${name}: Shape = ${shape};`),
+        '',
+        '/** One for each message, by its name in messages.cddl. */',
+        'export const descriptors: {',
+        ...members.map(({ name, type }) => `readonly ${name}: Descriptor<${type}>;`),
+        '} = {',
+        ...members.map(({ name, shape }) => `${name}: ${shape},`),
+        '};',
+        '',
+      ].join('\n'),
+      received: [
+        '/**',
+        ' * What schema.ts validates those messages by that an agent receives; messages.ts has all of them.',
+        ...headerEnd,
+        ...importOf(
+          'type ',
+          received.map(({ name }) => pascal(name)),
+          './messages.js',
+        ),
+        "import type { Descriptor, Shape } from './schema.js';",
+        '',
+        ...receivedParts.map(
+          ({ name, shape }) => `${shared.has(name) ? 'export ' : ''}const ${name}: Shape = ${shape};`,
+        ),
+        '',
+        ...received.map(
+          (rule, i) =>
+            `export const ${descriptorName(rule)}: Descriptor<${pascal(rule.name)}> = ${receivedShapes[i]};`,
+        ),
+        '',
+      ].join('\n'),
+    };
   }
 
   private ruleNamed(type: { readonly name: string; readonly line: number }): Rule {
@@ -420,11 +454,28 @@ class Writer {
       throw new Error(`messages.cddl:${type.line}: ${rule.name} contains itself`);
     if (this.partState[name] === undefined) {
       this.partState[name] = 'open';
-      this.parts.push(`const ${name}: Shape = ${this.shapeOfRule(rule)};`);
+      this.parts.push({ name, shape: this.shapeOfRule(rule) });
       this.partState[name] = 'done';
-    }
+    } else if (this.shared && !this.parts.some(part => part.name === name)) this.shared.add(name);
     return name;
   }
+}
+
+const headerEnd = [
+  ' *',
+  ' * Generated from messages.cddl by generate.ts (`npm run generate`): edit the former.',
+  ' */',
+  '',
+];
+
+function importOf(kind: '' | 'type ', names: readonly string[], from: string): string[] {
+  // As the linter has them.
+  const order = [...names].sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
+  return order.length > 0 ? [`import ${kind}{ ${order.join(', ')} } from '${from}';`] : [];
+}
+
+function descriptorName({ name }: Rule): string {
+  return `${camel(name)}Descriptor`;
 }
 
 function docstring(notes: Notes): string {
@@ -452,5 +503,7 @@ function format(source: string): string {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const read = readFileSync(new URL('messages.cddl', import.meta.url), 'utf8');
-  writeFileSync(new URL('messages.ts', import.meta.url), generate(read));
+  const { messages, received } = generate(read);
+  writeFileSync(new URL('messages.ts', import.meta.url), messages);
+  writeFileSync(new URL('received.ts', import.meta.url), received);
 }

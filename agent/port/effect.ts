@@ -18,10 +18,13 @@ export type Input =
   /** The broker accepted the connection. `sessionPresent` as in CONNACK (MQTT 3.1.1 §3.2.2.2). */
   | { readonly kind: 'bus-up'; readonly sessionPresent: boolean }
   | { readonly kind: 'bus-down' }
+  /** Something is wrong around the agent, in the platform's words: reported as event `fault`. */
+  | { readonly kind: 'fault'; readonly text: string }
   /** The platform is about to stop the agent in an orderly way. What comes after it is left aside. */
   | { readonly kind: 'shutdown' }
   | KibbutzInput
-  | PppoeInput;
+  | PppoeInput
+  | UpdateInput;
 
 /**
  * What the job `kibbutz` hears. The local link joins neighbours (Wi-Fi, Bluetooth), the uplink is the cellular one; each
@@ -74,6 +77,15 @@ export type PppoeInput =
   /** An IP packet of the gateway's own network for the subscriber's line, its source address as the line has it. */
   { readonly kind: 'line-packet'; readonly packet: Uint8Array };
 
+/** What comes of `image-fetch` and `slot`. Bytes may be reused after the call. */
+export type UpdateInput =
+  /** These bytes of the image are in the spare slot now, from offset `at`. In order, and only after an `image-fetch`. */
+  | { readonly kind: 'image'; readonly state: 'chunk'; readonly at: number; readonly bytes: Uint8Array }
+  /** The fetch ended early; what was told is in the slot, and it is worth another try from there. */
+  | { readonly kind: 'image'; readonly state: 'broken'; readonly reason: string }
+  /** What was asked for last cannot be had: no such image, another length, a slot that does not take it. */
+  | { readonly kind: 'image'; readonly state: 'refused'; readonly reason: string };
+
 export type Effect =
   | { readonly kind: 'transmit'; readonly link: string; readonly frame: Uint8Array }
   | {
@@ -90,7 +102,7 @@ export type Effect =
   | JobEffect;
 
 /** What single jobs ask for. A platform that does not run a job never sees its effects. */
-export type JobEffect = KibbutzEffect | PowerProxyEffect | PppoeEffect;
+export type JobEffect = KibbutzEffect | PowerProxyEffect | PppoeEffect | UpdateEffect;
 
 /** Hand a frame for a sleeping host to a program beside the agent, by the name a rule gives (`redirect.stub`). */
 export type PowerProxyEffect = {
@@ -142,5 +154,20 @@ export type KibbutzEffect =
       readonly path: number;
       readonly priority: 'normal' | 'backup' | 'gone';
     };
+
+/** What the job `update` asks for. The platform has two slots for firmware: one it runs from, and the spare one. */
+export type UpdateEffect =
+  /**
+   * Get bytes `from` … `size` − 1 of what is at `uri`, which has `size` in all, and append them to the spare slot; `from` 0 begins
+   * the slot anew. Whatever is fetched already ends. The bytes do not pass through the agent on their way to the slot: so none can
+   * be lost between the hash and the slot, and nobody keeps copies.
+   */
+  | { readonly kind: 'image-fetch'; readonly uri: string; readonly from: number; readonly size: number }
+  | { readonly kind: 'image-stop' }
+  /**
+   * `activate`: the image in the spare slot is whole; restart with it, on trial. `confirm`: what runs is good; `roll-back`: it is
+   * not, restart with what is in the other slot. What restarts on trial without being confirmed is rolled back, too.
+   */
+  | { readonly kind: 'slot'; readonly action: 'activate' | 'confirm' | 'roll-back' };
 
 export type LogLevel = 'error' | 'warn' | 'info';

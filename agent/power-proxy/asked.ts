@@ -6,8 +6,8 @@
 import { mdnsPort } from '../wire/dns.js';
 import type { Headers } from '../wire/headers.js';
 import { networkArp } from '../wire/headers.js';
-import { llmnrPort } from '../wire/llmnr.js';
 import { nbnsPort } from '../wire/nbns.js';
+import { llmnrPort } from '../wire/udp-ports.js';
 import type { Host } from './host-table.js';
 import { type NameTest, parseNameTest, parseNetbiosTest, Questions } from './question.js';
 import { has, spansOf } from './spans.js';
@@ -21,7 +21,8 @@ export const typeSolicitation = 135;
 export const askedPorts = spansOf([nbnsPort, nbnsPort, mdnsPort, mdnsPort, llmnrPort, llmnrPort]);
 
 export class Asked {
-  private readonly questions = new Questions();
+  /** From the first question on. */
+  private questions: Questions | undefined;
   private isRead = false;
 
   /** Another frame is to be asked about: its questions are read once, for however many hosts. */
@@ -41,6 +42,7 @@ export class Asked {
     if (dstPort < 0 || !has(askedPorts, dstPort)) return false;
     host.nameTests = host.nameTests ?? nameTestsOf(host);
     if (host.nameTests.length === 0) return false;
+    this.questions = this.questions ?? new Questions();
     if (!this.isRead) this.questions.read(frame, headers);
     this.isRead = true;
     return this.questions.match(frame, { names: host.nameTests, types: [] });

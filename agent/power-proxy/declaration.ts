@@ -10,7 +10,8 @@ import { digest, encodeUtf8, parseHex, sameBytes } from '../core/bytes.js';
 import { ok } from '../core/result.js';
 import type { JobContext } from '../job.js';
 import { type Judged, judge, refuse } from '../message/judge.js';
-import { descriptors, type HostStatus, type Host as Message } from '../message/messages.js';
+import type { HostStatus, Host as Message } from '../message/messages.js';
+import { hostDescriptor } from '../message/received.js';
 import type { Problem } from '../message/schema.js';
 import { parseAddress, parseIpv4Address, parseIpv6Address, parseMac } from '../wire/address.js';
 import { type DnsDataRecord, dnsClass, dnsLabelText } from '../wire/dns.js';
@@ -139,7 +140,7 @@ export class Declarations {
   }
 
   private compile(payload: Uint8Array): Judged<Declaration> {
-    const judged = judge(descriptors.host, payload, this.context.limits);
+    const judged = judge(hostDescriptor, payload, this.context.limits);
     const compiled = judged.ok ? compileDeclaration(judged.value) : judged;
     if (compiled.ok && this.context.links.some(({ mac }) => sameBytes(mac, compiled.value.mac)))
       return refuse({ field: 'mac', expected: 'the MAC address of a host', got: 'that of this node' });

@@ -13,6 +13,12 @@ import { tpidCustomer, type VlanTag } from '../wire/vlan.js';
 import { Profile } from './profile.js';
 import type { NameTest } from './question.js';
 
+/**
+ * Of a registration: what Macs ask for (DEFAULT_UPDATE_LEASE in uDNS.h). Apple's proxy grants up to a day; a host that left is
+ * missed sooner so.
+ */
+export const longestLeaseS = 7200;
+
 /** A service of the host, TCP (6) or UDP (17). */
 export interface Port {
   readonly protocol: number;

@@ -26,6 +26,7 @@ import { parseSsdp, type Ssdp, ssdpPort } from '../wire/ssdp.js';
 import { parseUdp, udpLength } from '../wire/udp.js';
 import { learnLease, learnLease6, learnRequest, learnRequest6 } from './learn-lease.js';
 import { isDnsResponse, isOwnAddress, learnMdns, plainLabel } from './learn-mdns.js';
+import { TcpFlows } from './learn-tcp.js';
 import type { Profile } from './profile.js';
 import type { Datagram } from './respond/frame.js';
 import { keepaliveByte } from './respond/nat-keepalive.js';
@@ -55,6 +56,7 @@ export function learnFrom(now: number, frame: Uint8Array, headers: Headers, prof
   if (network === networkArp) learnArp(frame, l3Offset, profile);
   if (network === networkIpv6 && profile.tentative.length > 0) learnConfirmed(frame, l3Offset + 8, profile);
   if (headers.tcpFlags >= 0) {
+    profile.flows = profile.flows ?? new TcpFlows();
     profile.flows.sent(now, frame, headers, profile);
     return;
   }
@@ -68,7 +70,8 @@ export function learnFrom(now: number, frame: Uint8Array, headers: Headers, prof
 export function learnTo(now: number, frame: Uint8Array, headers: Headers, profile: Profile): void {
   if (headers.pppoeSession >= 0) return;
   if (headers.tcpFlags >= 0) {
-    profile.flows.received(now, frame, headers);
+    // Of a connection that the host has not been heard in, nothing is kept.
+    if (profile.flows) profile.flows.received(now, frame, headers);
     return;
   }
   const { srcPort, dstPort, network } = headers;

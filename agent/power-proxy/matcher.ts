@@ -142,8 +142,8 @@ class Tree<T extends Ruled> {
   private entries = new Int32Array(2).fill(-1);
   private blocks = new Float64Array(1);
   private entryCount = 0;
-  /** 1 / 2^size. */
-  private readonly scales = new Float64Array(maxSize + 1);
+  /** 1 / 2^size; none if no node is split. */
+  private readonly scales: Float64Array;
 
   constructor(items: readonly T[]) {
     this.items = [...items];
@@ -182,7 +182,6 @@ class Tree<T extends Ruled> {
       }
       this.testsAt[i + 1] = test;
     }
-    for (let size = 0, scale = 1; size <= maxSize; size++, scale /= 2) this.scales[size] = scale;
     const all: number[] = [];
     for (let i = 0; i < boxes.length; i++) all.push(i);
     const drafts = [leafOf(all)];
@@ -190,6 +189,8 @@ class Tree<T extends Ruled> {
     const starts = this.placesOf(drafts);
     this.nodes = this.pack(drafts, starts);
     this.root = starts[0];
+    this.scales = new Float64Array(drafts.length > 1 ? maxSize + 1 : 0);
+    for (let size = 0, scale = 1; size < this.scales.length; size++, scale /= 2) this.scales[size] = scale;
   }
 
   forget(item: T): void {

@@ -20,37 +20,37 @@ import type { Request } from '../message/messages.js';
 import type { Link } from '../port/platform.js';
 import { formatAddress, parseMac } from '../wire/address.js';
 import { internetChecksum } from '../wire/checksum.js';
-import { dhcpClientPort } from '../wire/dhcp.js';
 import { mdnsPort } from '../wire/dns.js';
 import { type Headers, networkArp, networkIpv4, networkIpv6 } from '../wire/headers.js';
 import { protocolTcp, protocolUdp } from '../wire/ipv4.js';
 import { tcpFlagNames } from '../wire/tcp.js';
 import { udpLength } from '../wire/udp.js';
+import { dhcpClientPort } from '../wire/udp-ports.js';
 import { type Answer, type AnswerState, answerOf } from './answer.js';
-import { Answering, responderOf } from './answering.js';
+import { Answering } from './answering.js';
 import { Asked } from './asked.js';
 import { type DeclarationCounter, Declarations, declarationCounters, undeclare } from './declaration.js';
 import { type Host, HostTable, isSilent, tagsOf } from './host-table.js';
-import { learnFrom, learnTo } from './learn.js';
+import type { Parts, SleepProxyPart } from './parts.js';
 import { Presence, type PresenceCounter, presenceCounters } from './presence.js';
-import { keepDhcp } from './respond/dhcp-renewal.js';
-import { keepDhcpv6 } from './respond/dhcpv6-renewal.js';
 import type { SendDue } from './respond/due.js';
 import { defaultTimeToLive, readDatagram, udpFrame, wayBack } from './respond/frame.js';
 import { mdnsGoodbyes } from './respond/mdns.js';
-import { keepNatMapping } from './respond/nat-keepalive.js';
 import type { Keeper, Question } from './responder.js';
 import { compareRules, type ResponderName } from './rule.js';
 import { type ActiveRule, type RuleCounter, RuleTable } from './rule-table.js';
 import { decodeSleeper, encodeSleeper, isRegistered, sleeperMac, sleeperPrefix } from './saved-sleeper.js';
-import { type Registration, SleepProxy, sleepProxyOutcomes } from './sleep-proxy.js';
+import type { Registration, SleepProxy } from './sleep-proxy.js';
 import { Throttle } from './throttle.js';
 import { Waker, type WakerCounter, wakerCounters } from './waker.js';
 
 export interface PowerProxyOptions {
   /** Of the random delays of answers; left out: the agent's boot id. */
   readonly seed?: number;
-  /** Hosts may register to be stood in for (sleep-proxy.ts), on the links that have addresses. `name`: for people, 1 … 40 bytes. */
+  /**
+   * Hosts may register to be stood in for (sleep-proxy.ts, which must be among the parts), on the links that have addresses.
+   * `name`: for people, 1 … 40 bytes.
+   */
   readonly sleepProxy?: { readonly name: string };
   /** False: a host is woken as often as rules say, as it was in the paper's experiments; default: as often as waker.ts allows. */
   readonly limitWakes?: boolean;
@@ -119,16 +119,14 @@ const counterNames = [
 type CounterName = (typeof counterNames)[number];
 /** What came of frames to the sleep proxy, as a counter; of a question left alone for want of tokens, `limited`. */
 const sleepProxyPrefix = 'sleep-proxy.';
-const sleepProxyCounters = [...sleepProxyOutcomes, 'limited'].map(outcome => sleepProxyPrefix + outcome);
 
 /** A frame over MQTT pushes an event of somebody else's out of the queue (limits.waitingEvents): a few a second at most. */
 const redirectBurst = 8;
 const redirectMs = 250;
 
-export const powerProxy: JobFactory = (now, context) => new PowerProxy(now, context, {});
-
-export function powerProxyWith(options: PowerProxyOptions): JobFactory {
-  return (now, context) => new PowerProxy(now, context, options);
+/** Of these parts; job.ts has all. */
+export function powerProxyOf(parts: Parts, options: PowerProxyOptions = {}): JobFactory {
+  return (now, context) => new PowerProxy(now, context, parts, options);
 }
 
 export class PowerProxy implements Job {
@@ -138,6 +136,7 @@ export class PowerProxy implements Job {
   readonly verdict: Verdict = { kind: 'unmatched', rule: '', reason: '' };
   readonly hosts: HostTable;
   private readonly context: JobContext;
+  private readonly parts: Parts;
   private readonly table: RuleTable;
   private readonly waker: Waker;
   private readonly presence: Presence;
@@ -147,11 +146,12 @@ export class PowerProxy implements Job {
   private readonly sleepProxy: SleepProxy | undefined;
   /** The first end of a registration. */
   private registeredUntil = never;
-  private readonly keepers: { readonly [name: string]: Keeper };
+  /** Those that a timer was due for. */
+  private readonly keepers: { [name in ResponderName]?: Keeper } = {};
   private redirectTokens = redirectBurst;
   private redirectedAt: number;
   /** A frame to the agent's MAC, as it would be to the host's. */
-  private readonly readdressed = new Uint8Array(maxFrameLength);
+  private readdressed: Uint8Array | undefined;
 
   // While a frame is matched: what it is, and the host it is for; `undefined`: a group's, for all that are undecided.
   private frameTo: Host | undefined;
@@ -169,18 +169,19 @@ export class PowerProxy implements Job {
   /** Keys of what is to be saved no more, for which the outbox had no room: at most one a host, until the next `poll`. */
   private unerased: readonly string[] = [];
 
-  constructor(now: number, context: JobContext, options: PowerProxyOptions) {
+  constructor(now: number, context: JobContext, parts: Parts, options: PowerProxyOptions) {
     const count = (name: WakerCounter | PresenceCounter | DeclarationCounter, by = 1) =>
       this.counters.add(name, by);
     this.context = context;
+    this.parts = parts;
     this.counters = new Counters<CounterName>(
-      options.sleepProxy ? [...counterNames, ...(sleepProxyCounters as CounterName[])] : counterNames,
+      options.sleepProxy ? [...counterNames, ...sleepProxyCounters(parts)] : counterNames,
     );
     this.redirectedAt = now;
-    this.table = new RuleTable(now, context, this.counters as Counters<RuleCounter>);
+    this.table = new RuleTable(now, context, parts, this.counters as Counters<RuleCounter>);
     this.hosts = new HostTable(context.limits.hosts, host => this.forget(host));
     this.waker = new Waker(context, options.limitWakes ?? true, count);
-    this.presence = new Presence(context, this.hosts, this.waker, {
+    this.presence = new Presence(context, this.hosts, this.waker, parts.voice, {
       count,
       asleep: (at, host) => {
         // What was saved before the restart says more, and is yet to be read.
@@ -228,15 +229,11 @@ export class PowerProxy implements Job {
       },
     });
     this.answering = new Answering(
+      parts.responders,
       new Random(options.seed ?? Number(`0x${context.boot}`), 'power-proxy'),
       context.limits.waitingAnswers,
     );
-    this.throttle = new Throttle(now);
-    this.keepers = {
-      dhcp: keepDhcp(context.limits.hosts),
-      dhcpv6: keepDhcpv6(context.limits.hosts),
-      'nat-keepalive': keepNatMapping,
-    };
+    this.throttle = new Throttle(now, context.limits.hosts);
     this.applies = active => this.isFor(active);
     this.transmit = (link, frame) => this.context.transmit(link, frame);
     this.reply = (link, frame) => {
@@ -245,7 +242,7 @@ export class PowerProxy implements Job {
     };
     const { sleepProxy } = options;
     if (sleepProxy)
-      this.sleepProxy = new SleepProxy(
+      this.sleepProxy = sleepProxyPart(parts).make(
         {
           name: sleepProxy.name,
           random: new Random(options.seed ?? Number(`0x${context.boot}`), 'sleep-proxy'),
@@ -364,7 +361,7 @@ export class PowerProxy implements Job {
     host.vlanId = headers.vlanId;
     host.nameTests = undefined;
     this.presence.heard(now, host);
-    learnFrom(now, frame, headers, host.profile);
+    if (this.parts.learning) this.parts.learning.from(now, frame, headers, host.profile);
   }
 
   /**
@@ -429,13 +426,14 @@ export class PowerProxy implements Job {
     const length = network === networkIpv4 ? 4 : 16;
     const host = this.hosts.owner(frame, l3Offset + (length === 4 ? 16 : 24), length);
     if (!host?.profile.linkAddress) return;
+    this.readdressed = this.readdressed ?? new Uint8Array(maxFrameLength);
     this.readdressed.set(frame);
     this.readdressed.set(host.mac);
     this.decideFor(now, link, this.readdressed.subarray(0, frame.length), headers, host);
   }
 
   private decideFor(now: number, link: string, frame: Uint8Array, headers: Headers, host: Host): void {
-    learnTo(now, frame, headers, host.profile);
+    if (this.parts.learning) this.parts.learning.to(now, frame, headers, host.profile);
     if (!isSilent(host) || isElsewhere(host, link, headers)) return;
     this.frameTo = host;
     const active = this.table.matcher.match(frame, headers, this.applies);
@@ -507,13 +505,13 @@ export class PowerProxy implements Job {
   private learnBroadcastLease(now: number, frame: Uint8Array, headers: Headers): void {
     const at = headers.l4Offset + udpLength + clientMacOffset;
     const host = at + 6 <= frame.length ? this.hosts.find(frame, at) : undefined;
-    if (host) learnTo(now, frame, headers, host.profile);
+    if (host && this.parts.learning) this.parts.learning.to(now, frame, headers, host.profile);
   }
 
   /** What a registration asks for where no rule says otherwise: it is answered for, and woken for its services. */
   private serve(now: number, link: string, frame: Uint8Array, headers: Headers, host: Host): void {
     if (isForService(headers, host)) this.wake(now, link, frame, headers, '', host);
-    else if (responderOf({ frame, headers }))
+    else if (this.answering.whoKnows(headers, frame) !== undefined)
       this.respondAs(now, link, frame, headers, undefined, undefined, host);
   }
 
@@ -839,12 +837,20 @@ export class PowerProxy implements Job {
     for (const host of this.hosts.hosts) {
       if (rule.host && !isAt(rule.host, 0, host.mac)) continue;
       if (rule.action === 'respond') {
-        if (isSilent(host)) this.keep(now, this.keepers[rule.responder as string], host);
+        if (isSilent(host)) this.keep(now, this.keeperOf(rule.responder as ResponderName), host);
       } else if (!isSilent(host)) this.counters.add('wakes.unneeded');
       else if (host.state === 'waking') this.counters.add('wakes.under-way');
       else if (this.presence.wake(now, host))
         this.context.event(now, 'wake', { rule: active.id, host: host.name });
     }
+  }
+
+  private keeperOf(name: ResponderName): Keeper {
+    // The rule table lets none in force that is not among the parts.
+    const make = this.parts.keepers[name] as (limit: number) => Keeper;
+    const keeper = this.keepers[name] ?? make(this.context.limits.hosts);
+    this.keepers[name] = keeper;
+    return keeper;
   }
 
   private keep(now: number, keeper: Keeper, host: Host): void {
@@ -925,6 +931,17 @@ function takeHop(frame: Uint8Array, { network, l3Offset }: Headers): boolean {
   const end = l3Offset + (frame[l3Offset] & 15) * 4;
   writeUint16(frame, l3Offset + 10, internetChecksum(frame, l3Offset, end));
   return true;
+}
+
+function sleepProxyPart({ sleepProxy }: Parts): SleepProxyPart {
+  if (!sleepProxy) throw new Error('sleepProxy: expected to be among the parts, got none');
+  return sleepProxy;
+}
+
+function sleepProxyCounters(parts: Parts): CounterName[] {
+  return [...sleepProxyPart(parts).outcomes, 'limited'].map(
+    outcome => (sleepProxyPrefix + outcome) as CounterName,
+  );
 }
 
 /** What the rule's own answer keeps. */

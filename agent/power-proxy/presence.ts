@@ -19,14 +19,8 @@ import { never } from '../core/time.js';
 import type { JobContext } from '../job.js';
 import type { HostState } from '../message/messages.js';
 import type { Link } from '../port/platform.js';
-import { arpLength, arpRequest, emitArp } from '../wire/arp.js';
-import { etherTypeArp } from '../wire/ethernet.js';
-import { protocolIcmpv6 } from '../wire/ipv4.js';
-import { emitNdp, type NeighborSolicitation, ndpHopLimit, ndpLength } from '../wire/ndp.js';
-import { type Host, type HostTable, tagsOf } from './host-table.js';
-import { arpAnnouncement } from './respond/arp.js';
-import { etherFrame, ipv6Frame } from './respond/frame.js';
-import { unsolicitedAdvertisement } from './respond/nd.js';
+import type { Host, HostTable } from './host-table.js';
+import type { AddressVoice } from './parts.js';
 import type { Waker } from './waker.js';
 
 /** A host unheard for this long is probed: longer than the gaps in the chatter of an idle, awake host. */
@@ -76,10 +70,19 @@ export class Presence {
   private readonly table: HostTable;
   private readonly waker: Waker;
   private readonly calls: PresenceCalls;
+  private readonly voice: AddressVoice | undefined;
   private earliest = never;
 
-  constructor(context: JobContext, table: HostTable, waker: Waker, calls: PresenceCalls) {
+  /** Without a `voice` nothing is sent about addresses: a host that is not heard counts as asleep after the same time. */
+  constructor(
+    context: JobContext,
+    table: HostTable,
+    waker: Waker,
+    voice: AddressVoice | undefined,
+    calls: PresenceCalls,
+  ) {
     this.context = context;
+    this.voice = voice;
     this.table = table;
     this.waker = waker;
     this.calls = calls;
@@ -146,7 +149,7 @@ export class Presence {
       host.defendedAt = now;
       this.calls.count('conflicts.defended');
       const mac = host.profile.linkAddress ?? host.mac;
-      this.context.transmit(link.name, arpAnnouncement({ link, tags: tagsOf(host) }, mac, address));
+      if (this.voice) this.context.transmit(link.name, this.voice.announceIpv4(link, host, mac, address));
       return;
     }
     this.calls.count('conflicts.lost');
@@ -251,75 +254,41 @@ export class Presence {
     this.earliest = Math.min(this.earliest, at);
   }
 
-  /** Asks the host itself, and nobody else, for an address it has. */
   private probe(host: Host): void {
-    const { ipv4, ipv6 } = host.profile;
     for (const link of this.linksOf(host)) {
-      const way = { link, tags: tagsOf(host), dstMac: host.mac };
-      if (ipv4.length > 0) {
-        this.calls.count('probes.sent');
-        const arp = {
-          operation: arpRequest,
-          senderMac: link.mac,
-          senderAddress: new Uint8Array(4),
-          targetMac: new Uint8Array(6),
-          targetAddress: ipv4[ipv4.length - 1],
-        };
-        this.context.transmit(
-          link.name,
-          etherFrame(way, etherTypeArp, arpLength, (out, at) => emitArp(arp, out, at)),
-        );
-      } else if (ipv6.length > 0) {
-        this.calls.count('probes.sent');
-        const targetAddress = ipv6[ipv6.length - 1];
-        const solicitation: NeighborSolicitation = {
-          kind: 'neighbor-solicitation',
-          targetAddress,
-          options: [],
-        };
-        const parts = {
-          srcAddress: new Uint8Array(16),
-          dstAddress: solicitedNode(targetAddress),
-          protocol: protocolIcmpv6,
-          hopLimit: ndpHopLimit,
-        };
-        this.context.transmit(
-          link.name,
-          ipv6Frame(way, parts, ndpLength(solicitation), (out, at) => emitNdp(solicitation, parts, out, at)),
-        );
-      }
+      const frame = this.voice?.probe(link, host);
+      if (!frame) continue;
+      this.calls.count('probes.sent');
+      this.context.transmit(link.name, frame);
     }
   }
 
   /** Its addresses are at the agent's MAC. */
   private announce(host: Host): void {
-    const { profile } = host;
-    const { linkAddress } = profile;
+    const { linkAddress } = host.profile;
     host.announcements++;
     if (!linkAddress) return;
-    for (const link of this.linksOf(host)) {
-      if (!sameBytes(link.mac, linkAddress)) continue;
-      const way = { link, tags: tagsOf(host) };
-      if (host.announcements <= arpAnnouncements)
-        for (const address of profile.ipv4)
-          this.context.transmit(link.name, arpAnnouncement(way, linkAddress, address));
-      for (const address of profile.ipv6)
-        this.context.transmit(link.name, unsolicitedAdvertisement(way, linkAddress, address));
-    }
+    for (const link of this.linksOf(host))
+      if (sameBytes(link.mac, linkAddress))
+        this.say(link, host, linkAddress, host.announcements <= arpAnnouncements);
   }
 
   /** Its addresses are at its own MAC again, for not every host says so when it wakes. */
   private giveBack(host: Host): void {
-    const { profile } = host;
-    if (!profile.linkAddress) return;
-    delete profile.linkAddress;
-    for (const link of this.linksOf(host)) {
-      const way = { link, tags: tagsOf(host) };
-      for (const address of profile.ipv4)
-        this.context.transmit(link.name, arpAnnouncement(way, host.mac, address));
-      for (const address of profile.ipv6)
-        this.context.transmit(link.name, unsolicitedAdvertisement(way, host.mac, address));
-    }
+    if (!host.profile.linkAddress) return;
+    delete host.profile.linkAddress;
+    for (const link of this.linksOf(host)) this.say(link, host, host.mac, true);
+  }
+
+  private say(link: Link, host: Host, mac: Uint8Array, withIpv4: boolean): void {
+    const { voice } = this;
+    if (!voice) return;
+    const { ipv4, ipv6 } = host.profile;
+    if (withIpv4)
+      for (const address of ipv4)
+        this.context.transmit(link.name, voice.announceIpv4(link, host, mac, address));
+    for (const address of ipv6)
+      this.context.transmit(link.name, voice.announceIpv6(link, host, mac, address));
   }
 
   /** The link it was heard by, or all of them. */
@@ -327,15 +296,4 @@ export class Presence {
     const { links } = this.context;
     return host.link === '' ? links : links.filter(({ name }) => name === host.link);
   }
-}
-
-/** ff02::1:ff and the last three bytes of the address (RFC 4291 §2.7.1). */
-function solicitedNode(address: Uint8Array): Uint8Array {
-  const group = new Uint8Array(16);
-  group[0] = 0xff;
-  group[1] = 2;
-  group[11] = 1;
-  group[12] = 0xff;
-  group.set(address.subarray(13), 13);
-  return group;
 }

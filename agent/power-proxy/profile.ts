@@ -11,7 +11,7 @@ import { ipv4Length, macLength } from '../wire/address.js';
 import type { DnsDataRecord } from '../wire/dns.js';
 import type { NbnsNodeName } from '../wire/nbns.js';
 import type { Ssdp } from '../wire/ssdp.js';
-import { TcpFlows } from './learn-tcp.js';
+import type { TcpFlows } from './learn-tcp.js';
 import { sameName } from './respond/names.js';
 import type { IdleConnection, Lease, Lease6, NatMapping, Served } from './responder.js';
 
@@ -58,7 +58,8 @@ export class Profile implements Served {
   natMappings: HeldMapping[] = [];
   snmp?: NonNullable<Served['snmp']>;
 
-  readonly flows = new TcpFlows();
+  /** From the first segment on. */
+  flows: TcpFlows | undefined;
   /** IPv6 addresses that the host asks about before it takes them (RFC 4862 §5.4). */
   readonly tentative: Uint8Array[] = [];
   /** Of the DHCP and DHCPv6 requests under way; −1: none. */
@@ -77,7 +78,7 @@ export class Profile implements Served {
 
   /** Those that are idle; a new array each time. */
   get connections(): readonly IdleConnection[] {
-    return this.flows.idle();
+    return this.flows ? this.flows.idle() : [];
   }
 
   /** Whether the address of `length` bytes at `bytes[at]` is the host's. Allocates nothing, as `addAddress` does of a known one. */

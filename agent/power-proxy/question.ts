@@ -10,8 +10,8 @@ import { encodeUtf8, readUint16 } from '../core/bytes.js';
 import { timesFnvPrime } from '../core/random.js';
 import { dnsPort, dnsQuestionLimit, encodeDnsName, mdnsPort } from '../wire/dns.js';
 import type { Headers } from '../wire/headers.js';
-import { llmnrPort } from '../wire/llmnr.js';
 import { nbnsPort } from '../wire/nbns.js';
+import { llmnrPort } from '../wire/udp-ports.js';
 import { has, type Spans } from './spans.js';
 
 /** The name services, and the port of each. */

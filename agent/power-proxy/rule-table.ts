@@ -16,13 +16,15 @@ import type { Counters } from '../core/counters.js';
 import { never } from '../core/time.js';
 import type { JobContext } from '../job.js';
 import { decodeCbor, encodeCbor } from '../message/cbor.js';
-import { judge } from '../message/judge.js';
-import { descriptors, type RuleStatus, type Warning } from '../message/messages.js';
+import { type Judged, judge, refuse } from '../message/judge.js';
+import type { RuleStatus, Warning } from '../message/messages.js';
+import { ruleDescriptor } from '../message/received.js';
 import type { Problem } from '../message/schema.js';
 import { analyse, chatterOf, type Means } from './analysis.js';
 import type { AnswerState } from './answer.js';
 import { Matcher } from './matcher.js';
-import { type CompiledRule, compileRule } from './rule.js';
+import type { Parts } from './parts.js';
+import { type CompiledRule, compileRule, type ResponderName } from './rule.js';
 
 export type RuleCounter =
   | 'rules.accepted'
@@ -82,6 +84,8 @@ const maxWarnings = 8;
 /** How often what is left of a timeout is saved. A shorter span wears flash, a longer one forgets more. */
 const saveTimeoutMs = 60_000;
 const keyPrefix = 'rule/';
+/** The same for every node, so a constant: boards have those in flash. */
+const chatter = chatterOf();
 
 export class RuleTable {
   /** The rules in force. */
@@ -90,8 +94,8 @@ export class RuleTable {
   private readonly entries: { [slot: string]: Entry } = {};
   private readonly context: JobContext;
   private readonly counters: Counters<RuleCounter>;
-  private readonly chatter = chatterOf();
   private readonly means: Means;
+  private readonly parts: Parts;
   private entryCount = 0;
   /** Counts what changed the rules in force. */
   private change = 0;
@@ -103,8 +107,9 @@ export class RuleTable {
   private saveAt = never;
   private analyseAt = never;
 
-  constructor(now: number, context: JobContext, counters: Counters<RuleCounter>) {
+  constructor(now: number, context: JobContext, parts: Parts, counters: Counters<RuleCounter>) {
     this.context = context;
+    this.parts = parts;
     this.counters = counters;
     this.means = {
       hasLinks: context.links.length > 0,
@@ -146,8 +151,7 @@ export class RuleTable {
       this.reportSoon(now, entry);
       return;
     }
-    const judged = judge(descriptors.rule, payload, this.context.limits);
-    const compiled = judged.ok ? compileRule(id, judged.value) : judged;
+    const compiled = this.compile(id, payload);
     if (!compiled.ok) {
       this.reject(now, id, payloadDigest, compiled.problem);
       return;
@@ -312,7 +316,7 @@ export class RuleTable {
     entry.analysedChange = this.change;
     const { order } = this.matcher;
     const place = entry.active ? order.indexOf(entry.active) : -1;
-    entry.warnings = place < 0 ? [] : analyse(order, place, this.chatter, this.means).slice(0, maxWarnings);
+    entry.warnings = place < 0 ? [] : analyse(order, place, chatter, this.means).slice(0, maxWarnings);
   }
 
   private report(now: number): void {
@@ -409,6 +413,22 @@ export class RuleTable {
     if (this.isTimed(entry)) this.saveAt = Math.min(this.saveAt, now + saveTimeoutMs);
   }
 
+  /** The rule, if it is one, and this node has the responder that it names. */
+  private compile(id: string, payload: Uint8Array): Judged<CompiledRule> {
+    const judged = judge(ruleDescriptor, payload, this.context.limits);
+    const compiled = judged.ok ? compileRule(id, judged.value) : judged;
+    if (!compiled.ok) return compiled;
+    const { responders, keepers } = this.parts;
+    const { responder } = compiled.value;
+    if (responder === undefined || responders[responder] || keepers[responder]) return compiled;
+    const names = [...Object.keys(responders), ...Object.keys(keepers)] as ResponderName[];
+    return refuse({
+      field: 'responder',
+      expected: `one of ${names.join(', ')} on this node`,
+      got: responder,
+    });
+  }
+
   /** The rule if it is still in force. */
   private restore(now: number, key: string, bytes: Uint8Array): ActiveRule | undefined {
     const id = key.slice(keyPrefix.length);
@@ -421,8 +441,7 @@ export class RuleTable {
       this.unreadable(id, 'not as this firmware saves rules');
       return undefined;
     }
-    const judged = judge(descriptors.rule, payload, this.context.limits);
-    const compiled = judged.ok ? compileRule(id, judged.value) : judged;
+    const compiled = this.compile(id, payload);
     if (!compiled.ok) {
       this.unreadable(id, compiled.reason);
       return undefined;

@@ -7,8 +7,7 @@
 import { decodeCbor, encodeCbor } from '../message/cbor.js';
 import { ipv4Length, ipv6Length, macLength } from '../wire/address.js';
 import { encodeDnsMessage, parseDnsMessage } from '../wire/dns.js';
-import type { Host } from './host-table.js';
-import { longestLeaseS } from './sleep-proxy.js';
+import { type Host, longestLeaseS } from './host-table.js';
 
 export const sleeperPrefix = 'sleeper/';
 

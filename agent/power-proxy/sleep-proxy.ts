@@ -33,6 +33,7 @@ import {
   responseFlag,
 } from '../wire/dns.js';
 import type { Headers } from '../wire/headers.js';
+import { longestLeaseS } from './host-table.js';
 import { Claim, type Place } from './mdns-claim.js';
 import {
   contradicts,
@@ -116,8 +117,6 @@ export interface SleepProxyOptions {
 const gatewayMetrics = '30-43-10-69.0';
 const longestNameBytes = 40;
 
-/** What Macs ask for (DEFAULT_UPDATE_LEASE in uDNS.h). Apple's proxy grants up to a day; a host that left is missed sooner so. */
-export const longestLeaseS = 7200;
 /**
  * For so long after an update an older sequence number is that of a late packet; then it is the host's, which counts from 0
  * after it boots. mDNSResponder's span for the like (ClearProxyRecords).

@@ -20,7 +20,8 @@ import { Counters, type Counts } from '../core/counters.js';
 import { Random } from '../core/random.js';
 import type { Job, JobContext, JobFactory } from '../job.js';
 import { judge } from '../message/judge.js';
-import { type AclStatus, descriptors } from '../message/messages.js';
+import type { AclStatus } from '../message/messages.js';
+import { aclDescriptor } from '../message/received.js';
 import type { Problem } from '../message/schema.js';
 import type { Digest } from '../port/digest.js';
 import type { PppoeInput } from '../port/effect.js';
@@ -247,7 +248,7 @@ export class PppoeGateway implements Job {
       if (before?.id === id) this.endAcl(now, 'revoked');
       return;
     }
-    const judged = judge(descriptors.acl, payload, this.context.limits);
+    const judged = judge(aclDescriptor, payload, this.context.limits);
     const compiled = judged.ok ? compileAcl(judged.value) : judged;
     const problem = compiled.ok ? this.objection(compiled.value) : compiled.problem;
     const payloadDigest = digest(payload);

@@ -30,8 +30,7 @@ import { fail, ok, type Result } from '../core/result.js';
 import { ipv4Length, macLength } from './address.js';
 import type { Reason } from './reason.js';
 
-export const dhcpServerPort = 67;
-export const dhcpClientPort = 68;
+export { dhcpClientPort, dhcpServerPort } from './udp-ports.js';
 
 export const bootRequest = 1;
 export const bootReply = 2;

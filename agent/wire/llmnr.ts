@@ -20,7 +20,8 @@ import {
 } from './dns.js';
 import type { Reason } from './reason.js';
 
-export const llmnrPort = 5355;
+export { llmnrPort } from './udp-ports.js';
+
 /** RFC 4795 §2. */
 export const llmnrGroups: readonly string[] = ['224.0.0.252', 'ff02::1:3'];
 

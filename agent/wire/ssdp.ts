@@ -10,7 +10,8 @@ import { decodeUtf8, encodeUtf8, utf8Length, writeBytes } from '../core/bytes.js
 import { fail, ok, type Result } from '../core/result.js';
 import type { Reason } from './reason.js';
 
-export const ssdpPort = 1900;
+export { ssdpPort } from './udp-ports.js';
+
 /** Where searches and notifications go (UPnP Device Architecture 2.0 §1.1 and annex A.3, link-local scope). */
 export const ssdpGroups: readonly string[] = ['239.255.255.250', 'ff02::c'];
 /** The architecture defines some 15 headers, and vendors add a few. More: 'too-many'. */

@@ -49,9 +49,14 @@ export async function buildFirmware({ jobs, minify = true }: FirmwareOptions): P
     target: 'es2015',
     charset: 'ascii',
     minify,
-    ...(minify ? { mangleProps: internalNames(sources), reserveProps: /^charCodeAt$/ } : {}),
+    treeShaking: true,
+    ...(minify ? { mangleProps: internalNames(sources), reserveProps: /^char(?:Code)?At$/ } : {}),
   });
-  const script = (await renamed(code.trimEnd())).replaceAll('boardModule(', 'require(');
+  // Espruino has one mode, and it is not that.
+  const script = (await renamed(code.trimEnd().replace(/^"use strict";/, ''))).replaceAll(
+    'boardModule(',
+    'require(',
+  );
   const found = await faults(script);
   if (found.length > 0) throw new Error(`Espruino would reject it: ${found.join('; ')}`);
   if (minify && script.length > mostBytes)
@@ -117,6 +122,19 @@ const innerNames = [
   'tellEvent',
   'askFor',
   'rulesChanged',
+  'unsaved',
+  'kind',
+  'topic',
+  'retain',
+  'receive',
+  'publish',
+  'subscribe',
+  'poll',
+  'will',
+  'tally',
+  'up',
+  'down',
+  'add',
 ];
 
 /** Of Espruino's objects and of main.ts's files: `write`, `send` … are called on sockets too. */

@@ -96,6 +96,9 @@ function faultOf(node: Node): string | undefined {
       return 'label';
     case 'BigIntLiteral':
       return 'BigInt';
+    case 'RegExpLiteral':
+      // It is taken for itself, and matches nothing that was meant.
+      return node.pattern.includes('?') ? '? in a regular expression' : undefined;
     case 'AssignmentExpression':
       return /^(\?\?|&&|\|\||\*\*)=$/.test(node.operator) ? node.operator : undefined;
     case 'BinaryExpression':

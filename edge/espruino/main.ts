@@ -3,17 +3,22 @@
  * errors and a watchdog. Flashed by `kith flash espruino`, which writes the settings into the board's Storage first.
  *
  * Storage (names of at most 28 characters):
- *     kith.json   the settings, below, put there when the board is flashed
- *     k<digest>   {"key":…,"value":…} in JSON, one for each key the agent saves; one that a power cut tore is left aside
+ *     kith.json     the settings, below, put there when the board is flashed
+ *     k<digest>     key, value and end mark, one for each key the agent saves;
+ *     l<digest>     the next one of the same key, which is whole before the first is erased: a power cut leaves one or both
  *
- * It comes back by itself: Wi-Fi and broker are tried again after a random time between half and all of 1, 2, 4 … 64 s; an
- * exception is logged and restarts the board by the watchdog, which is fed from the one timer everything hangs on. Without
- * settings it says so, blinks, and feeds nothing.
+ * It comes back by itself: Wi-Fi and broker are tried again after a random time between half and all of 1, 2, 4 … 64 s; the
+ * watchdog is fed at the end of each tick, on which everything hangs, so exceptions that do not stop start the board again.
+ * Without settings it says so, blinks, and feeds nothing.
+ *
+ * A publication is kept until it is acknowledged, also over a lost connection. Bounds: the outbox, and one more.
  */
 
 import { digest, encodeUtf8 } from '../../agent/core/bytes.js';
+import type { Saved } from '../../agent/port/platform.js';
 import { Mqtt } from './mqtt.js';
-import { noJob, SmallAgent, type SmallEffect } from './small-agent.js';
+import { noJob, SmallAgent, type SmallEffect, type SmallVoice } from './small-agent.js';
+import { bytesOfText } from './small-cbor.js';
 import { SmallProxy } from './small-proxy.js';
 
 /** `kith.json`. */
@@ -28,6 +33,8 @@ interface Settings {
   };
   readonly wifi?: { readonly ssid: string; readonly password?: string };
 }
+
+type Publication = SmallEffect & { readonly kind: 'publish' };
 
 interface Socket {
   on(event: 'data', hear: (data: string) => void): void;
@@ -46,6 +53,7 @@ interface DatagramSocket {
 interface StorageModule {
   read(name: string): string | undefined;
   readJSON(name: string, quiet: boolean): unknown;
+  /** Throws if there is no room. */
   write(name: string, data: string): boolean;
   erase(name: string): void;
   list(filter: RegExp): string[];
@@ -66,12 +74,15 @@ declare function boardModule(name: 'Wifi'): {
 };
 declare function getTime(): number;
 declare function setInterval(call: () => void, ms: number): unknown;
+declare const process: { memory(): { readonly usage: number; readonly free: number } };
 declare function print(text: string): void;
 declare const E: {
   toString(bytes: Uint8Array): string;
   hwRand(): number;
   enableWatchdog(seconds: number, automatic: boolean): void;
   kickWatchdog(): void;
+  /** Those since it was asked last: LOW_MEMORY, FIFO_FULL … */
+  getErrorFlags(): string[];
 };
 declare const LED1: { write(on: boolean): void } | undefined;
 
@@ -80,6 +91,8 @@ const tickMs = 500;
 const watchdogS = 30;
 const keepAliveS = 60;
 const longestPauseMs = 64_000;
+/** Erased flash is 0xff, so a record that was not written to its end has another one. */
+const endMark = '\n';
 
 const storage = boardModule('Storage');
 const settings = storage.readJSON(settingsName, true) as Settings | undefined;
@@ -94,18 +107,29 @@ function light(on: boolean): void {
   if (typeof LED1 !== 'undefined') LED1.write(on);
 }
 
-/** A file for each key, as Storage's names are short. */
+/** Two files for each key by turns, `k` or `l` before this, as Storage's names are short. */
 function fileOf(key: string): string {
-  return `k${digest(encodeUtf8(key))}`;
+  return digest(encodeUtf8(key));
+}
+
+/** What was saved. A function of its own, so that nothing holds it when the job has taken what it needs. */
+function load(voice: SmallVoice): Saved {
+  const saved: { [key: string]: Uint8Array } = {};
+  for (const name of storage.list(/^[kl][0-9a-f]+$/)) {
+    const record = storage.read(name) || '';
+    const keyEnd = record.indexOf(endMark);
+    const key = record.slice(0, keyEnd);
+    if (record.slice(-1) === endMark && name.slice(1) === fileOf(key))
+      saved[key] = bytesOfText(record.slice(keyEnd + 1, -1));
+    else {
+      voice.tally('rules.unreadable');
+      storage.erase(name);
+    }
+  }
+  return saved;
 }
 
 function start({ site, node, broker, wifi }: Settings): void {
-  const saved: { [key: string]: Uint8Array } = {};
-  for (const name of storage.list(/^k[0-9a-f]+$/)) {
-    const record = storage.readJSON(name, true) as { key: string; value: string } | undefined;
-    if (record && typeof record.key === 'string' && typeof record.value === 'string')
-      saved[record.key] = encodeUtf8(record.value);
-  }
   const bornAt = getTime();
   const now = () => Math.floor((getTime() - bornAt) * 1000);
   const random = () => (E.hwRand() >>> 0) / 4294967296;
@@ -115,13 +139,20 @@ function start({ site, node, broker, wifi }: Settings): void {
     node,
     firmware,
     boot,
-    makeJob: withRules ? (at, voice) => new SmallProxy(at, voice, saved) : () => noJob,
+    gauges: () => {
+      const { usage, free } = process.memory();
+      return { 'variables.used': usage, 'variables.free': free };
+    },
+    makeJob: withRules ? (at, voice) => new SmallProxy(at, voice, load(voice)) : () => noJob,
   });
   const sockets: { [port: number]: DatagramSocket } = {};
   let sender: DatagramSocket | undefined;
   let mqtt: Mqtt | undefined;
   let socket: Socket | undefined;
-  let waiting: SmallEffect | undefined;
+  /** Not acknowledged yet, the oldest first, which may be under way. */
+  const unsaid: Publication[] = [];
+  let isUnderWay = false;
+  let isUp = false;
   let connectAt = 0;
   let pauseMs = 1000;
 
@@ -149,17 +180,21 @@ function start({ site, node, broker, wifi }: Settings): void {
             up: () => {
               light(false);
               pauseMs = 1000;
+              isUp = true;
               agent.receive(now(), { kind: 'bus-up' });
             },
             down: lost,
-            message: (topic, payload, retained) =>
-              agent.receive(now(), { kind: 'message', topic, payload, retained }),
+            // It is acknowledged when this has returned.
+            message: (topic, payload, retained) => {
+              agent.receive(now(), { kind: 'message', topic, payload, retained });
+              save();
+            },
           },
         );
         stream.on('data', data => {
-          const bytes = new Uint8Array(data.length);
-          for (let i = 0; i < data.length; i++) bytes[i] = data.charCodeAt(i);
-          if (mqtt && socket === stream) mqtt.receive(bytes);
+          if (!mqtt || socket !== stream) return;
+          mqtt.receive(bytesOfText(data));
+          drain();
         });
         stream.on('close', () => lost('the broker closed the connection'));
       });
@@ -180,26 +215,34 @@ function start({ site, node, broker, wifi }: Settings): void {
 
   function again(): void {
     if (mqtt) agent.receive(now(), { kind: 'bus-down' });
-    // What was under way is said again by the birth and the statuses of the next connection.
     mqtt = undefined;
     socket = undefined;
-    waiting = undefined;
+    isUnderWay = false;
+    isUp = false;
     connectAt = now() + pauseMs * (0.5 + random() / 2);
     pauseMs = Math.min(longestPauseMs, pauseMs * 2);
   }
 
-  function perform(effect: SmallEffect): void {
+  function save(): void {
+    for (const key of Object.keys(agent.unsaved)) {
+      const value = agent.unsaved[key];
+      delete agent.unsaved[key];
+      const file = fileOf(key);
+      const isFirst = storage.read(`k${file}`) === undefined;
+      try {
+        if (value.length > 0)
+          storage.write((isFirst ? 'k' : 'l') + file, key + endMark + E.toString(value) + endMark);
+        else storage.erase((isFirst ? 'k' : 'l') + file);
+        storage.erase((isFirst ? 'l' : 'k') + file);
+      } catch (_) {
+        agent.tally('store.failed');
+        complain('Storage is full');
+      }
+    }
+  }
+
+  function perform(effect: Exclude<SmallEffect, Publication>): void {
     switch (effect.kind) {
-      case 'save':
-        if (!effect.value) storage.erase(fileOf(effect.key));
-        else if (
-          !storage.write(
-            fileOf(effect.key),
-            JSON.stringify({ key: effect.key, value: E.toString(effect.value) }),
-          )
-        )
-          complain('Storage is full');
-        break;
       case 'broadcast': {
         if (!sender) sender = boardModule('dgram').createSocket('udp4');
         const data = E.toString(effect.payload);
@@ -214,11 +257,8 @@ function start({ site, node, broker, wifi }: Settings): void {
         }
         for (const port of effect.ports) if (!sockets[port]) sockets[port] = listen(port);
         break;
-      case 'subscribe':
-        if (mqtt) mqtt.subscribe(now(), effect.filter);
-        break;
       default:
-        if (mqtt) mqtt.publish(now(), effect.topic, effect.payload, effect.retain);
+        if (mqtt) mqtt.subscribe(now(), effect.filter);
     }
   }
 
@@ -228,19 +268,39 @@ function start({ site, node, broker, wifi }: Settings): void {
     return server;
   }
 
+  /** Performs what there is, and says the next thing if the one before is acknowledged. */
+  function drain(): void {
+    save();
+    if (isUnderWay && mqtt?.isReady) {
+      isUnderWay = false;
+      unsaid.shift();
+    }
+    // Without a connection nothing else may wait for what cannot be said.
+    while (!isUp || unsaid.length === 0) {
+      const effect = agent.outbox.shift();
+      if (!effect) break;
+      if (effect.kind === 'publish') unsaid.push(effect);
+      else perform(effect);
+    }
+    if (mqtt?.isReady && unsaid.length > 0) {
+      const { topic, payload, retain } = unsaid[0];
+      isUnderWay = true;
+      mqtt.publish(now(), topic, payload, retain);
+    }
+  }
+
   function tick(): void {
-    E.kickWatchdog();
     if (!mqtt && now() >= connectAt) connect();
     if (mqtt) mqtt.poll(now());
     if (agent.pollAt() <= now()) agent.poll(now());
-    for (;;) {
-      if (!waiting) waiting = agent.outbox.shift();
-      // A publication waits until the one before is acknowledged.
-      if (!waiting || (waiting.kind === 'publish' && mqtt && !mqtt.isReady)) return;
-      const effect = waiting;
-      waiting = undefined;
-      perform(effect);
+    // LOW_MEMORY only says that the garbage had to be collected; MEMORY, that there was none left.
+    const flags = E.getErrorFlags().filter(flag => flag !== 'LOW_MEMORY');
+    if (flags.length > 0) {
+      agent.tally('board.faults');
+      complain(flags.join());
     }
+    drain();
+    E.kickWatchdog();
   }
 
   E.enableWatchdog(watchdogS, false);

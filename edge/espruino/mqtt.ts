@@ -76,7 +76,7 @@ export class Mqtt {
       framed(will.payload),
     ];
     if (user !== '') parts.push(text(user), text(password));
-    this.send(0x10, parts);
+    this.emit(0x10, parts);
   }
 
   /** Whether a publication may be handed in. */
@@ -88,23 +88,23 @@ export class Mqtt {
     this.awaited = this.nextId();
     this.answerBy = now + answerMs;
     this.sentAt = now;
-    this.send(publish | 2 | (retain ? 1 : 0), [text(topic), short(this.awaited), payload]);
+    this.emit(publish | 2 | (retain ? 1 : 0), [text(topic), short(this.awaited), payload]);
   }
 
   subscribe(now: number, filter: string): void {
     this.sentAt = now;
-    this.send(subscribe, [short(this.nextId()), text(filter), bytesOf(1)]);
+    this.emit(subscribe, [short(this.nextId()), text(filter), bytesOf(1)]);
   }
 
   /** Call every second or so: keeps the connection alive, and finds that it is dead. */
   poll(now: number): void {
     if (this.isDown) return;
     if (this.answerBy > 0 && now >= this.answerBy) {
-      this.end('the broker does not answer');
+      this.fail('the broker does not answer');
     } else if (this.isOpen && this.answerBy === 0 && now - this.sentAt >= this.options.keepAliveS * 500) {
       this.sentAt = now;
       this.answerBy = now + answerMs;
-      this.send(pingRequest, []);
+      this.emit(pingRequest, []);
     }
   }
 
@@ -123,12 +123,12 @@ export class Mqtt {
         scale *= 128;
         if (byte < 128) break;
         if (at > 4) {
-          this.end('a length that is none');
+          this.fail('a length that is none');
           return;
         }
       }
       if (length > mostPacketBytes) {
-        this.end(`a packet of ${length} bytes`);
+        this.fail(`a packet of ${length} bytes`);
         return;
       }
       if (at + length > this.unread.length) return;
@@ -142,9 +142,11 @@ export class Mqtt {
 
   private take(first: number, body: Uint8Array): void {
     const kind = first & 0xf0;
-    if (kind === connack) {
+    // First CONNACK, and that once (§3.2).
+    if ((kind === connack) === this.isOpen) this.fail(`a packet of type ${first >> 4}`);
+    else if (kind === connack) {
       if (body.length !== 2 || body[1] !== 0) {
-        this.end(`the broker refuses us, code ${body[1]}`);
+        this.fail(`the broker refuses us, code ${body[1]}`);
         return;
       }
       this.answerBy = 0;
@@ -153,31 +155,33 @@ export class Mqtt {
     } else if (kind === publish) {
       this.hear(first, body);
     } else if (kind === puback) {
-      if (readUint16(body, 0) !== this.awaited) return;
+      if (body.length !== 2 || this.isReady || readUint16(body, 0) !== this.awaited) return;
       this.awaited = 0;
       this.answerBy = 0;
     } else if (kind === suback) {
-      if (body[2] === 0x80) this.end('the broker refuses a subscription');
+      if (body[2] === 0x80) this.fail('the broker refuses a subscription');
     } else if (kind === pingResponse) {
-      this.answerBy = 0;
-    } else this.end(`a packet of type ${first >> 4}`);
+      // It does not answer a publication.
+      if (this.isReady) this.answerBy = 0;
+    } else this.fail(`a packet of type ${first >> 4}`);
   }
 
   private hear(first: number, body: Uint8Array): void {
     const qos = (first >> 1) & 3;
     const topicEnd = 2 + readUint16(body, 0);
     const at = topicEnd + (qos > 0 ? 2 : 0);
-    if (body.length < 2 || at > body.length || qos > 1) {
-      this.end('a publication that is none');
+    const isWhole = body.length >= 2 && at <= body.length && qos <= 1;
+    const topic = isWhole ? decodeUtf8(body.subarray(2, topicEnd)) : undefined;
+    if (topic === undefined) {
+      this.fail('a publication that is none');
       return;
     }
-    const topic = decodeUtf8(body.subarray(2, topicEnd));
-    if (topic !== undefined) this.calls.message(topic, body.subarray(at, body.length), (first & 1) === 1);
+    this.calls.message(topic, body.subarray(at, body.length), (first & 1) === 1);
     // After it was taken: what is acknowledged is safe.
-    if (qos === 1) this.send(puback, [body.subarray(topicEnd, at)]);
+    if (qos === 1) this.emit(puback, [body.subarray(topicEnd, at)]);
   }
 
-  private end(reason: string): void {
+  private fail(reason: string): void {
     this.isDown = true;
     this.isOpen = false;
     this.calls.down(reason);
@@ -188,7 +192,7 @@ export class Mqtt {
     return this.packetId;
   }
 
-  private send(first: number, parts: readonly Uint8Array[]): void {
+  private emit(first: number, parts: readonly Uint8Array[]): void {
     let length = 0;
     for (const part of parts) length += part.length;
     const head = [first];

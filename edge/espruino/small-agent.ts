@@ -4,18 +4,22 @@
  * hold it. What comes to this board must be JSON: CBOR, which the contract allows too, is rejected with that reason.
  *
  * Sans-I/O like agent/agent.ts, of which it keeps the shape: `receive`, `poll`, `pollAt`, `outbox`; `now` is counted from the
- * board's start. No file of it is in this
- * one because that class alone is 36 KB minified, with the validators of all messages.
- * Bounds: `mostEvents`, the outbox; the statuses of rules, one for each that was published since the bus was up.
+ * board's start. What is to be saved is in `unsaved` after every call, beside the outbox, so that it is on flash before the
+ * message that it comes from is acknowledged. No file of agent/agent.ts is in this one because that class alone is 36 KB
+ * minified, with the validators of all messages.
+ * Bounds: `mostEvents`, the outbox; the statuses of rules, one for each that was published since the bus was up; what is to
+ * be saved, one record for each rule.
  */
 
 import { decodeUtf8, digest, encodeUtf8, utf8Length } from '../../agent/core/bytes.js';
 import { Counters } from '../../agent/core/counters.js';
 import { BoundedQueue } from '../../agent/core/queue.js';
 import { never } from '../../agent/core/time.js';
-import { type CborMap, type CborValue, encodeCbor } from '../../agent/message/cbor.js';
+import type { CborMap, CborValue } from '../../agent/message/cbor.js';
 import { agentFilters, formatTopic, isId, type Leaf, type NodeId } from '../../agent/message/topic.js';
 import type { Effect } from '../../agent/port/effect.js';
+import { encodeSmallCbor } from './small-cbor.js';
+import { parseJson } from './small-json.js';
 
 export type SmallInput =
   | {
@@ -29,7 +33,7 @@ export type SmallInput =
   | { readonly kind: 'knock'; readonly port: number };
 
 export type SmallEffect =
-  | (Effect & { readonly kind: 'publish' | 'subscribe' | 'save' })
+  | (Effect & { readonly kind: 'publish' | 'subscribe' })
   /** Send a UDP datagram to everybody on the link. */
   | { readonly kind: 'broadcast'; readonly port: number; readonly payload: Uint8Array }
   /** Be reached on these UDP ports, and no others. */
@@ -73,7 +77,9 @@ export const noJob: SmallJob = {
 /** What the agent does for a job. */
 export interface SmallVoice {
   readonly outbox: BoundedQueue<SmallEffect>;
-  readonly counters: Counters<SmallCounter>;
+  /** Records to be saved, by key, of which the last counts; empty: to be erased. */
+  readonly unsaved: { [key: string]: Uint8Array };
+  tally(name: SmallCounter): void;
   tellRule(now: number, id: string, status: CborMap): void;
   tellEvent(now: number, name: string, about: CborMap): void;
   askFor(effect: SmallEffect): void;
@@ -93,6 +99,8 @@ export interface SmallOptions extends NodeId {
   readonly firmware: string;
   /** Eight hex digits, new at every start. */
   readonly boot: string;
+  /** What the board has to tell of itself with the telemetry. */
+  readonly gauges?: () => { readonly [name: string]: number };
   /** `() => noJob`: the board only reports. */
   readonly makeJob: (now: number, voice: SmallVoice) => SmallJob;
 }
@@ -105,8 +113,9 @@ const telemetryMs = 60_000;
 
 /** What this board does not do, and why; part of its birth message and of docs/platforms.md. */
 export const missing: { readonly [job: string]: string } = {
-  kibbutz: 'too large for this board',
+  kibbutz: 'too large: 22 KB of 20 with its signals and envelopes alone',
   pppoe: 'this board has no raw Ethernet',
+  update: 'by kith flash',
   'power-proxy/frames': 'this board hears no frames: only timer and udp to itself',
   'power-proxy/mdns': 'too large for this board',
 };
@@ -124,11 +133,15 @@ const counterNames = [
   'wakes',
   'events.dropped',
   'outbox.full',
+  // Of main.ts: what Storage did not take, what the interpreter itself complains of (memory, a full buffer).
+  'store.failed',
+  'board.faults',
 ] as const;
 export type SmallCounter = (typeof counterNames)[number];
 
 export class SmallAgent implements SmallVoice {
   readonly outbox = new BoundedQueue<SmallEffect>(outboxEffects);
+  readonly unsaved: { [key: string]: Uint8Array } = {};
   readonly counters = new Counters<SmallCounter>(counterNames);
   private readonly options: SmallOptions;
   private readonly soleJob: SmallJob;
@@ -192,14 +205,18 @@ export class SmallAgent implements SmallVoice {
   tellEvent(now: number, name: string, about: CborMap): void {
     if (this.events.length >= mostEvents) {
       this.events.shift();
-      this.counters.add('events.dropped');
+      this.tally('events.dropped');
     }
     const body = this.body(now, about, this.eventSeq++);
-    this.events.push(this.publication({ kind: 'event', name }, encodeCbor(body), false));
+    this.events.push(this.publication({ kind: 'event', name }, encodeSmallCbor(body), false));
   }
 
   askFor(effect: SmallEffect): void {
-    if (!this.outbox.push(effect)) this.counters.add('outbox.full');
+    if (!this.outbox.push(effect)) this.tally('outbox.full');
+  }
+
+  tally(name: SmallCounter): void {
+    this.counters.add(name);
   }
 
   rulesChanged(): void {
@@ -207,13 +224,16 @@ export class SmallAgent implements SmallVoice {
   }
 
   private hear(now: number, text: string, payload: Uint8Array, retained: boolean): void {
-    this.counters.add('messages');
-    // Only what agentFilters asks for comes, so kind and name are enough; parseTopic is 700 bytes.
-    const levels = text.split('/');
-    const name = levels.length === 6 && isId(levels[5]) ? levels[5] : '';
-    if (levels[4] === 'rule' && name !== '') this.hearRule(now, name, payload, retained);
-    else if (levels[4] === 'request' && name !== '') this.request(now, name, payload);
-    else this.counters.add('messages.refused');
+    this.tally('messages');
+    // By building the topic that it would be; parseTopic is 700 bytes.
+    const [, , , , kind, name] = text.split('/');
+    const isOurs =
+      (kind === 'rule' || kind === 'request') &&
+      isId(name || '') &&
+      formatTopic(this.options, { kind, name }) === text;
+    if (!isOurs) this.tally('messages.refused');
+    else if (kind === 'rule') this.hearRule(now, name, payload, retained);
+    else this.request(now, name, payload);
   }
 
   private hearRule(now: number, id: string, payload: Uint8Array, retained: boolean): void {
@@ -229,7 +249,7 @@ export class SmallAgent implements SmallVoice {
         ? { field: '', expected: `at most ${mostPayloadBytes} bytes`, got: `${payload.length}` }
         : this.soleJob.putRule(now, id, payload, retained);
     if (!problem) return;
-    this.counters.add('rules.rejected');
+    this.tally('rules.rejected');
     const { field, expected, got, inForce } = problem;
     this.tellRule(now, id, {
       status: 'rejected',
@@ -246,7 +266,7 @@ export class SmallAgent implements SmallVoice {
     const body = payload.length > mostPayloadBytes ? undefined : parsed(payload);
     const { transaction, host } = isMap(body) ? body : ({} as CborMap);
     if (typeof transaction !== 'string' || utf8Length(transaction) > 64) {
-      this.counters.add('messages.refused');
+      this.tally('messages.refused');
       return;
     }
     let error: string | undefined;
@@ -258,7 +278,7 @@ export class SmallAgent implements SmallVoice {
     else error = `verb: expected report or wake, got ${verb}`;
     if (!this.online) return;
     const answer = error === undefined ? { transaction, ok: true } : { transaction, ok: false, error };
-    this.askFor(this.publication({ kind: 'response', name: verb }, encodeCbor(answer), false));
+    this.askFor(this.publication({ kind: 'response', name: verb }, encodeSmallCbor(answer), false));
   }
 
   /** Publishes what is due as far as there is room; the rest waits. */
@@ -279,8 +299,8 @@ export class SmallAgent implements SmallVoice {
     if (this.telemetryAt > now || this.outbox.room === 0) return;
     this.telemetryAt = now + telemetryMs;
     const name = this.soleJob.jobNames[0] || 'agent';
-    const counters = this.counters.snapshot();
-    this.publish({ kind: 'telemetry', name }, this.body(now, { counters }, this.telemetrySeq++), false);
+    const report = { counters: this.counters.snapshot(), gauges: this.options.gauges?.() };
+    this.publish({ kind: 'telemetry', name }, this.body(now, report, this.telemetrySeq++), false);
   }
 
   private info(): CborMap {
@@ -317,7 +337,7 @@ export class SmallAgent implements SmallVoice {
   }
 
   private publish(leaf: Leaf, body: CborMap, retain: boolean): void {
-    this.askFor(this.publication(leaf, encodeCbor(body), retain));
+    this.askFor(this.publication(leaf, encodeSmallCbor(body), retain));
   }
 
   private publication(leaf: Leaf, payload: Uint8Array, retain: boolean): SmallEffect & { kind: 'publish' } {
@@ -328,11 +348,7 @@ export class SmallAgent implements SmallVoice {
 /** The value of JSON; `undefined` if it is none. */
 export function parsed(bytes: Uint8Array): CborValue | undefined {
   const text = decodeUtf8(bytes);
-  try {
-    return text === undefined ? undefined : JSON.parse(text);
-  } catch (_) {
-    return undefined;
-  }
+  return text === undefined ? undefined : parseJson(text);
 }
 
 export function isMap(value: CborValue | undefined): value is CborMap {

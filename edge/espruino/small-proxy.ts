@@ -2,8 +2,7 @@
  * The power proxy cut down to a board that hears no frames: rules that wake a host by a timer or when a UDP datagram comes to
  * the board itself, and the request `wake`. Other triggers and actions are rejected, with the field and what is expected.
  *
- * Bounds: `mostRules`; a wake is repeated as agent/power-proxy/waker.ts does, and given up so; what is to be saved waits by
- * rule until the outbox has room, so that the last counts.
+ * Bounds: `mostRules`; a wake is repeated as agent/power-proxy/waker.ts does, and given up so.
  */
 
 import { decodeUtf8, digest, encodeUtf8 } from '../../agent/core/bytes.js';
@@ -55,48 +54,44 @@ const macWanted = 'a MAC address such as 3c:22:fb:01:02:03';
 export class SmallProxy implements SmallJob {
   readonly jobNames: readonly string[] = ['power-proxy'];
   private readonly voice: SmallVoice;
-  private readonly kept: Saved;
-  private rules: Rule[] = [];
-  private wakes: Wake[] = [];
-  /** Records that wait to be saved, by rule; empty: to be erased. */
-  private readonly unsaved: { [id: string]: Uint8Array } = {};
+  /** Digests of rules that ended with their timeout, by id, to be known if they are delivered again. At most `mostRules`. */
+  private readonly ended: { [id: string]: string } = {};
+  private table: Rule[] = [];
+  private waking: Wake[] = [];
   private listenDue = true;
   private saveAt = never;
 
   constructor(now: number, voice: SmallVoice, kept: Saved) {
     this.voice = voice;
-    this.kept = kept;
     for (const key of Object.keys(kept)) {
       if (key.slice(0, savePrefix.length) !== savePrefix) continue;
-      if (!this.restore(now, key.slice(savePrefix.length), kept[key])) voice.counters.add('rules.unreadable');
+      if (!this.restore(now, key.slice(savePrefix.length), kept[key])) voice.tally('rules.unreadable');
     }
   }
 
   putRule(now: number, id: string, payload: Uint8Array, retained: boolean): Problem | undefined {
-    const { counters } = this.voice;
-    const before = this.rules.filter(rule => rule.id === id)[0];
+    const before = this.table.filter(rule => rule.id === id)[0];
     const payloadDigest = digest(payload);
     if (retained && before && before.digest === payloadDigest) {
-      counters.add('rules.redelivered');
+      this.voice.tally('rules.redelivered');
       this.say(now, 'accepted', before);
       return undefined;
     }
-    const kept = this.kept[savePrefix + id];
-    // It expired in an earlier life, and stays so.
-    if (retained && kept && !before && readKept(kept)?.payload === decodeUtf8(payload)) {
+    if (retained && this.ended[id] === payloadDigest) {
       this.voice.tellRule(now, id, { status: 'expired', digest: payloadDigest });
       return undefined;
     }
     const judged: Judged | Problem =
-      !before && this.rules.length >= mostRules
+      !before && this.table.length >= mostRules
         ? { field: '', expected: `at most ${mostRules} rules`, got: `${mostRules + 1}` }
         : judge(payload);
     if ('field' in judged) {
       judged.inForce = before?.digest;
       return judged;
     }
-    counters.add('rules.accepted');
+    this.voice.tally('rules.accepted');
     this.drop(id);
+    delete this.ended[id];
     const rule = this.enter(now, id, payload, judged, (before ? before.revision : 0) + 1, judged.timeoutMs);
     if (judged.everyMs === 0) rule.dueAt = now + judged.afterMs;
     this.save(now, rule);
@@ -106,7 +101,7 @@ export class SmallProxy implements SmallJob {
 
   removeRule(id: string): void {
     this.drop(id);
-    this.unsaved[id] = new Uint8Array(0);
+    this.forget(id);
   }
 
   wakeFor(now: number, host: CborValue | undefined): string | undefined {
@@ -117,36 +112,37 @@ export class SmallProxy implements SmallJob {
   }
 
   knocked(now: number, port: number): void {
-    this.voice.counters.add('knocks');
-    for (const rule of this.rules) if (rule.port === port) this.hit(now, rule);
+    this.voice.tally('knocks');
+    for (const rule of this.table) if (rule.port === port) this.hit(now, rule);
   }
 
   pollJob(now: number): void {
     const expired: Rule[] = [];
-    for (const rule of this.rules) {
+    for (const rule of this.table) {
       if (rule.expiresAt <= now) expired.push(rule);
       else if (rule.dueAt <= now) {
-        this.voice.counters.add('timers.fired');
+        this.voice.tally('timers.fired');
         rule.dueAt = rule.everyMs > 0 ? now + rule.everyMs : never;
         this.save(now, rule);
         this.hit(now, rule);
       }
     }
     for (const rule of expired) {
-      this.voice.counters.add('rules.expired');
+      this.voice.tally('rules.expired');
       this.drop(rule.id);
       this.save(now, rule);
+      this.end(rule.id, rule.digest);
       this.say(now, 'expired', rule);
     }
-    for (const wake of this.wakes) {
+    for (const wake of this.waking) {
       if (wake.nextAt > now) continue;
       wake.nextAt = now + wakeRepeatMs;
       this.magic(wake.host);
     }
-    this.wakes = this.wakes.filter(wake => wake.nextAt <= wake.until);
+    this.waking = this.waking.filter(wake => wake.nextAt <= wake.until);
     if (this.saveAt <= now) {
       this.saveAt = never;
-      for (const rule of this.rules) if (rule.expiresAt < never || rule.dueAt < never) this.save(now, rule);
+      for (const rule of this.table) if (rule.expiresAt < never || rule.dueAt < never) this.save(now, rule);
     }
   }
 
@@ -154,37 +150,26 @@ export class SmallProxy implements SmallJob {
     const { outbox } = this.voice;
     if (this.listenDue && outbox.room > 0) {
       const ports: number[] = [];
-      for (const { port } of this.rules) if (port > 0 && ports.indexOf(port) < 0) ports.push(port);
+      for (const { port } of this.table) if (port > 0 && ports.indexOf(port) < 0) ports.push(port);
       this.voice.askFor({ kind: 'listen', ports });
       this.listenDue = false;
-    }
-    for (const id of Object.keys(this.unsaved)) {
-      if (outbox.room === 0) return;
-      const record = this.unsaved[id];
-      this.voice.askFor({
-        kind: 'save',
-        key: savePrefix + id,
-        value: record.length > 0 ? record : undefined,
-      });
-      delete this.unsaved[id];
     }
   }
 
   jobPollAt(): number {
-    if (Object.keys(this.unsaved).length > 0 && this.voice.outbox.room > 0) return 0;
     let at = this.saveAt;
-    for (const rule of this.rules) at = Math.min(at, rule.expiresAt, rule.dueAt);
-    for (const wake of this.wakes) at = Math.min(at, wake.nextAt);
+    for (const rule of this.table) at = Math.min(at, rule.expiresAt, rule.dueAt);
+    for (const wake of this.waking) at = Math.min(at, wake.nextAt);
     return at;
   }
 
   reportAll(now: number): void {
     this.listenDue = true;
-    for (const rule of this.rules) this.say(now, 'accepted', rule);
+    for (const rule of this.table) this.say(now, 'accepted', rule);
   }
 
   inForceTexts(): string[] {
-    return this.rules.map(rule => `${rule.id}=${rule.digest};`);
+    return this.table.map(rule => `${rule.id}=${rule.digest};`);
   }
 
   private enter(
@@ -208,40 +193,51 @@ export class SmallProxy implements SmallJob {
       hits: 0,
       lastHitAt: -1,
     };
-    this.rules.push(rule);
+    this.table.push(rule);
     return rule;
   }
 
   private drop(id: string): void {
-    this.rules = this.rules.filter(rule => rule.id !== id);
+    this.table = this.table.filter(rule => rule.id !== id);
     this.listenDue = true;
     this.voice.rulesChanged();
   }
 
   /** What is left of its time is kept, not when it ends: no clock outlives a power cut. */
   private save(now: number, rule: Rule): void {
-    const record: Kept = {
-      payload: rule.text,
-      revision: rule.revision,
-      left: left(rule.expiresAt, now),
-      due: left(rule.dueAt, now),
-    };
-    this.unsaved[rule.id] = encodeUtf8(JSON.stringify(record));
-    if (record.left > 0 || record.due >= 0) this.saveAt = Math.min(this.saveAt, now + saveMs);
+    const { expiresAt, dueAt } = rule;
+    const record = `${rule.revision},${left(expiresAt, now)},${left(dueAt, now)},${rule.text}`;
+    this.voice.unsaved[savePrefix + rule.id] = encodeUtf8(record);
+    if (expiresAt < never ? expiresAt > now : dueAt < never)
+      this.saveAt = Math.min(this.saveAt, now + saveMs);
   }
 
   private restore(now: number, id: string, bytes: Uint8Array): boolean {
     const kept = readKept(bytes);
     if (!kept) return false;
-    // Expired: kept only to be known if it is delivered again.
-    if (kept.left === 0) return true;
-    const payload = encodeUtf8(kept.payload);
+    const payload = encodeUtf8(kept.text);
+    if (kept.leftMs === 0) {
+      this.end(id, digest(payload));
+      return true;
+    }
     const judged = judge(payload);
     if ('field' in judged) return false;
-    const rule = this.enter(now, id, payload, judged, kept.revision, kept.left < 0 ? never : kept.left);
-    if (kept.due >= 0) rule.dueAt = now + kept.due;
-    if (kept.left > 0 || kept.due >= 0) this.saveAt = now + saveMs;
+    const rule = this.enter(now, id, payload, judged, kept.revision, kept.leftMs < 0 ? never : kept.leftMs);
+    if (kept.dueMs >= 0) rule.dueAt = now + kept.dueMs;
+    if (kept.leftMs > 0 || kept.dueMs >= 0) this.saveAt = now + saveMs;
     return true;
+  }
+
+  /** Delivered again, it stays ended; the oldest is forgotten where there are too many. */
+  private end(id: string, ruleDigest: string): void {
+    this.ended[id] = ruleDigest;
+    const ids = Object.keys(this.ended);
+    if (ids.length > mostRules) this.forget(ids[0]);
+  }
+
+  private forget(id: string): void {
+    delete this.ended[id];
+    this.voice.unsaved[savePrefix + id] = new Uint8Array(0);
   }
 
   private hit(now: number, rule: Rule): void {
@@ -255,10 +251,10 @@ export class SmallProxy implements SmallJob {
   /** False if it is being woken already. */
   private wake(now: number, host: Uint8Array): boolean {
     const name = formatMac(host);
-    for (const wake of this.wakes) if (formatMac(wake.host) === name) return false;
-    if (this.wakes.length >= mostRules) return false;
-    this.voice.counters.add('wakes');
-    this.wakes.push({ host, until: now + wakeGiveUpMs, nextAt: now + wakeRepeatMs });
+    for (const wake of this.waking) if (formatMac(wake.host) === name) return false;
+    if (this.waking.length >= mostRules) return false;
+    this.voice.tally('wakes');
+    this.waking.push({ host, until: now + wakeGiveUpMs, nextAt: now + wakeRepeatMs });
     this.magic(host);
     return true;
   }
@@ -287,19 +283,24 @@ function left(at: number, now: number): number {
   return at === never ? -1 : Math.max(0, at - now);
 }
 
-/** What is saved of a rule; spans in ms, -1: never. */
+/** What is saved of a rule, `revision,left,due,payload`; spans in ms, -1: never. */
 interface Kept {
-  readonly payload: string;
+  readonly text: string;
   readonly revision: number;
-  readonly left: number;
-  readonly due: number;
+  readonly leftMs: number;
+  readonly dueMs: number;
 }
 
 function readKept(bytes: Uint8Array): Kept | undefined {
-  const kept = parsed(bytes);
-  if (!isMap(kept) || typeof kept['payload'] !== 'string') return undefined;
-  for (const key of ['revision', 'left', 'due']) if (typeof kept[key] !== 'number') return undefined;
-  return kept as unknown as Kept;
+  const record = decodeUtf8(bytes) || '';
+  const head = /^(\d+),(-*\d+),(-*\d+),/.exec(record);
+  if (!head) return undefined;
+  return {
+    text: record.slice(head[0].length),
+    revision: Number(head[1]),
+    leftMs: Number(head[2]),
+    dueMs: Number(head[3]),
+  };
 }
 
 function judge(payload: Uint8Array): Judged | Problem {

@@ -4,13 +4,15 @@
  *
  * What is published waits in the outbox (outbox.ts) until the broker has acknowledged it. What arrives is acknowledged when
  * the promise of `message` resolves, one message at a time. A fault is said once, not at every try.
- * Bounds: `mostUnderWay` publications without acknowledgement; the outbox.
+ * Bounds: `mostUnderWay` publications without acknowledgement; the outbox; `mostPacketBytes` of a packet that arrives.
  */
 
+import type { Duplex } from 'node:stream';
 import { connect, type IClientOptions, type IPublishPacket, type MqttClient } from 'mqtt';
 import type { LogLevel } from '../../agent/port/effect.js';
 import type { BrokerConfig } from './config.js';
 import type { Outbox, Publication } from './outbox.js';
+import { limitPackets, PacketLimit } from './packet-limit.js';
 
 export interface BusOptions {
   readonly broker: BrokerConfig;
@@ -23,6 +25,15 @@ export interface BusOptions {
   /** Resolves when the message may be acknowledged. A rejection ends the connection, so that the broker sends it again. */
   readonly message: (topic: string, payload: Uint8Array, retained: boolean) => Promise<void>;
   readonly log: (level: LogLevel, text: string) => void;
+  /** Of the spans between tries; left out: the system's monotonic one. */
+  readonly clock?: Clock;
+}
+
+export interface Clock {
+  /** Milliseconds. */
+  now(): number;
+  /** Calls `what` once after so many; returns what calls it off. */
+  after(ms: number, what: () => void): () => void;
 }
 
 /** Doubles from the first to the last span; each is multiplied by 0.5 … 1, so that gateways do not return in step. */
@@ -35,24 +46,46 @@ const mostUnderWay = 16;
 /** The broker publishes the will after one and a half of these (MQTT 3.1.1 §3.1.2.10). */
 const keepaliveS = 30;
 const connectTimeoutMs = 10_000;
+/**
+ * Of an MQTT packet, behind its header: the longest topic (64 KiB, MQTT 3.1.1 §1.5.3) and properties beside any payload that is
+ * looked at (`limits.payloadBytes`). And of a WebSocket message, which a broker may fill with several packets.
+ */
+const mostPacketBytes = 256 * 1024;
+const mostWebSocketBytes = 4 << 20;
 /** For what is under way when the bus is closed. */
 const closeMs = 3_000;
 const closedByBroker = 'it closed the connection';
+const systemClock: Clock = {
+  now: () => performance.now(),
+  after: (ms, what) => {
+    const timer = setTimeout(what, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
+/** How `mqtt` opens the connection of a client: private there, and the only place before its parser. */
+interface StreamBuilder {
+  streamBuilder: (client: StreamBuilder) => Duplex;
+}
 
 export class Bus {
   private readonly options: BusOptions;
+  private readonly clock: Clock;
   private client: MqttClient | undefined;
   private connectedAt = 0;
   private retryMs = firstRetryMs;
-  private timer: NodeJS.Timeout | undefined;
+  private stopTimer = () => {};
   private underWay = 0;
   private closing = false;
   private lastFault = '';
+  /** The connection under way stands, whatever MQTT says. */
+  private isReached = false;
   /** Called when nothing is left to be sent. */
   private drained: (() => void) | undefined;
 
   constructor(options: BusOptions) {
     this.options = options;
+    this.clock = options.clock ?? systemClock;
   }
 
   get connected(): boolean {
@@ -71,7 +104,11 @@ export class Bus {
       reconnectPeriod: 0,
       queueQoSZero: false,
       will: { ...will, payload: Buffer.from(will.payload), qos: 1 },
-      ...(broker.mqttVersion === 5 ? { properties: { sessionExpiryInterval: 0xffffffff } } : {}),
+      manualConnect: true,
+      wsOptions: { maxPayload: mostWebSocketBytes },
+      ...(broker.mqttVersion === 5
+        ? { properties: { sessionExpiryInterval: 0xffffffff, maximumPacketSize: mostPacketBytes } }
+        : {}),
       ...(broker.user === undefined ? {} : { username: broker.user }),
       ...(broker.password === undefined ? {} : { password: broker.password }),
       ...(broker.ca === undefined ? {} : { ca: broker.ca }),
@@ -83,8 +120,26 @@ export class Bus {
     // Before the connection stands: what the broker kept for us comes in the same breath as CONNACK.
     client.handleMessage = (packet, done) => this.take(client, packet, done);
     client.on('connect', ({ sessionPresent }) => this.connectedNow(client, sessionPresent));
-    client.on('error', error => this.fault(error));
+    let isFaulty = false;
+    client.on('error', error => {
+      if (!isFaulty) this.fault(error);
+      isFaulty = true;
+      // What is no MQTT leaves a connection of no use.
+      client.stream.destroy();
+    });
     client.on('close', () => this.lost(client));
+    // A WebSocket's stream does not say when its connection stands.
+    this.isReached = broker.url.startsWith('ws');
+    const builder = client as unknown as StreamBuilder;
+    const open = builder.streamBuilder;
+    builder.streamBuilder = one => {
+      const stream = open(one);
+      stream.once('connect', () => {
+        this.isReached = true;
+      });
+      return limitPackets(stream, new PacketLimit(mostPacketBytes));
+    };
+    client.connect();
   }
 
   publish(publication: Publication & { readonly qos: 0 | 1 }): void {
@@ -115,7 +170,7 @@ export class Bus {
   /** Sends what waits, as far as the broker takes it in time, and leaves in an orderly way: no will. */
   async close(): Promise<void> {
     this.closing = true;
-    clearTimeout(this.timer);
+    this.stopTimer();
     const { client } = this;
     if (!client?.connected) {
       client?.end(true);
@@ -131,7 +186,7 @@ export class Bus {
 
   private connectedNow(client: MqttClient, sessionPresent: boolean): void {
     if (this.client !== client || this.closing) return;
-    this.connectedAt = performance.now();
+    this.connectedAt = this.clock.now();
     this.say('info', `connected to ${this.options.broker.url}`);
     this.options.up(sessionPresent);
     this.send();
@@ -140,7 +195,7 @@ export class Bus {
   private lost(client: MqttClient): void {
     if (this.client !== client) return;
     const wasConnected = this.connectedAt > 0;
-    const lastedMs = wasConnected ? performance.now() - this.connectedAt : 0;
+    const lastedMs = wasConnected ? this.clock.now() - this.connectedAt : 0;
     this.client = undefined;
     this.connectedAt = 0;
     this.underWay = 0;
@@ -160,7 +215,7 @@ export class Bus {
     }
     const delayMs = this.retryMs * (0.5 + Math.random() / 2);
     this.retryMs = Math.min(lastRetryMs, this.retryMs * 2);
-    this.timer = setTimeout(() => this.start(), delayMs);
+    this.stopTimer = this.clock.after(delayMs, () => this.start());
   }
 
   private send(): void {
@@ -196,7 +251,7 @@ export class Bus {
   private fault(error: unknown): void {
     // The close that follows an error has nothing to add.
     if (this.lastFault !== '' && (error as Error).message === closedByBroker) return;
-    this.tell(`${describeFault(this.options.broker.url, error)}; trying again`);
+    this.tell(`${describeFault(this.options.broker, error, this.isReached)}; trying again`);
   }
 
   /** Once, until a connection was good or something else is wrong. */
@@ -219,15 +274,22 @@ function within(ms: number, promise: Promise<void>): Promise<void> {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
+function silent(url: string): string {
+  return `nothing answers at ${url}: is its address right, and does a firewall let us out?`;
+}
+
 /** What went wrong with a broker, and what to do about it. */
-function describeFault(url: string, error: unknown): string {
+function describeFault({ url, cert }: BrokerConfig, error: unknown, isReached: boolean): string {
   const { code, message } = error as { code?: unknown; message: string };
   switch (code) {
     case 'ECONNREFUSED':
       return `no broker answers at ${url}`;
+    case 'ETIMEDOUT':
+      return silent(url);
     case 'ENETUNREACH':
     case 'EHOSTUNREACH':
     case 'ENETDOWN':
+    case 'EADDRNOTAVAIL':
       return `there is no network on the way to ${url} (${code})`;
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
@@ -236,7 +298,11 @@ function describeFault(url: string, error: unknown): string {
     case 'SELF_SIGNED_CERT_IN_CHAIN':
     case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
     case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
+    case 'CERT_SIGNATURE_FAILURE':
       return `${url}: ${message}: name its authority's certificate in broker.caFile if you trust it`;
+    case 'CERT_HAS_EXPIRED':
+    case 'CERT_NOT_YET_VALID':
+      return `${url}: ${message}: renew the broker's certificate, or check the clock here, which says ${new Date().toISOString()}`;
     case 4: // MQTT 3.1.1 §3.2.2.3: bad user name or password, not authorized; MQTT 5 §3.2.2.2 the same
     case 5:
     case 134:
@@ -244,7 +310,10 @@ function describeFault(url: string, error: unknown): string {
       return `${url} refuses us (${message}): check broker.user and its password`;
     default:
       if (message === 'connack timeout')
-        return `${url} took the connection and said nothing: is it an MQTT broker?`;
-      return `${url}: ${message || String(code)}`;
+        return isReached ? `${url} took the connection and said nothing: is it an MQTT broker?` : silent(url);
+      // An alert of the other side (RFC 8446 §6): it is about us.
+      if (/^ERR_SSL_.*ALERT/.test(String(code)))
+        return `${url} refuses ${cert ? 'our certificate: check broker.certFile' : 'us without a certificate: name one in broker.certFile'} (${code})`;
+      return `${url}: ${message || String(code)}${code === undefined && message !== closedByBroker ? ': is it an MQTT broker?' : ''}`;
   }
 }

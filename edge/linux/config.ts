@@ -9,10 +9,19 @@
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
-import { parseHex } from '../../agent/core/bytes.js';
 import { parseDuration } from '../../agent/core/time.js';
-import type { KibbutzJobOptions } from '../../agent/kibbutz/job.js';
-import type { OwnerOptions } from '../../agent/kibbutz/owner-limits.js';
+import {
+  isGroup,
+  kibbutzGroup6,
+  kibbutzPort,
+  type MemberOptions,
+  memberFields,
+  memberOptions,
+  registrationOf,
+  registrationShape,
+  type WrittenMember,
+  type WrittenRegistration,
+} from '../../agent/kibbutz/member-settings.js';
 import type { Registration } from '../../agent/kibbutz/saved-state.js';
 import { checkLimits, defaultLimits, type Limits } from '../../agent/limits.js';
 import { type Shape, validate } from '../../agent/message/schema.js';
@@ -69,11 +78,10 @@ export interface PppoeConfig extends Omit<GatewayOptions, 'entropy' | 'digest'> 
   readonly interface: string;
 }
 
-export interface KibbutzConfig extends Omit<KibbutzJobOptions, 'aeads'> {
+/** The provider's `host`: a name, or an address of either family; `group` too. */
+export interface KibbutzConfig extends MemberOptions {
   readonly registration: Registration;
   readonly local: { readonly interface: string; readonly group: string; readonly port: number };
-  /** `host`: a name, or an address of either family. */
-  readonly provider: { readonly host: string; readonly port: number };
   /** The TUN device whose packets go through the kibbutz. */
   readonly tun: { readonly interface: string; readonly addresses: readonly string[] };
 }
@@ -85,10 +93,6 @@ export type ConfigResult =
 
 /** Certificates, keys and secrets are a few kilobytes. */
 const maxFileBytes = 1 << 20;
-/** Transient, of the link's scope (RFC 4291 §2.7); the rest spells `kith`. */
-const kibbutzGroup = 'ff12::6b69:7468';
-/** In the dynamic range of RFC 6335 §6: nobody's. */
-const kibbutzPort = 49_497;
 
 /**
  * A gateway has memory that a microcontroller has not: these take about a megabyte. As many hosts as a /24 has; as many rules as
@@ -180,7 +184,6 @@ const descriptor: Shape = [
           'closed',
           ['registrationFile', text],
           ['local', ['closed', ['interface', interfaceName], ['group?', address], ['port?', port]]],
-          ['provider', ['closed', ['host', text], ['port', port]]],
           [
             'tun?',
             [
@@ -189,30 +192,13 @@ const descriptor: Shape = [
               ['addresses?', ['list', ['size', 'tstr', 4, 49], 0, 8]],
             ],
           ],
-          ['policy?', ['is', 'kith', 'paper']],
-          ['profile?', ['is', 'save-energy', 'max-bandwidth', 'min-rtt']],
-          ['owner?', ['open']],
-          ['tail', duration],
-          ['promotion', duration],
-          ['exchange', duration],
-          ['defer?', duration],
-          ['initialCredit?', 'number'],
-          ['uplinkBitsPerSecond', ['range', 1, 9_007_199_254_740_991]],
-          ['forwardedShare?', 'number'],
+          ...memberFields,
         ],
       ],
     ],
   ],
   ['limits?', ['closed', ...Object.keys(defaultLimits).map(name => [`${name}?`, 'uint'] as const)]],
   ['telemetry?', duration],
-];
-
-const registrationDescriptor: Shape = [
-  'closed',
-  ['member', ['range', 1, 4_294_967_295]],
-  ['aead', ['range', 1, 255]],
-  ['generation', ['range', 1, 0xffffff]],
-  ['key', ['say', '32 or 64 hex digits', ['regexp', '([0-9a-fA-F]{2}){16,32}']]],
 ];
 
 /** What the descriptor has found to be there. */
@@ -250,18 +236,10 @@ interface Written {
   readonly telemetry?: string;
 }
 
-interface WrittenKibbutz
-  extends Pick<KibbutzJobOptions, 'profile' | 'initialCredit' | 'uplinkBitsPerSecond' | 'forwardedShare'> {
+interface WrittenKibbutz extends WrittenMember {
   readonly registrationFile: string;
   readonly local: { readonly interface: string; readonly group?: string; readonly port?: number };
-  readonly provider: { readonly host: string; readonly port: number };
   readonly tun?: { readonly interface?: string; readonly addresses?: readonly string[] };
-  readonly policy?: KibbutzJobOptions['policy'];
-  readonly owner?: OwnerOptions;
-  readonly tail: string;
-  readonly promotion: string;
-  readonly exchange: string;
-  readonly defer?: string;
 }
 
 /** Reads the file and those it names. */
@@ -410,46 +388,34 @@ function pppoeOf(
 }
 
 function kibbutzOf(written: WrittenKibbutz, file: ReadFile): KibbutzConfig {
-  const {
-    registrationFile,
-    local,
-    tun,
-    policy = 'kith',
-    tail,
-    promotion,
-    exchange,
-    defer,
-    ...rest
-  } = written;
+  const { registrationFile, local, tun, ...rest } = written;
   const at = 'jobs.kibbutz';
-  const group = local.group ?? kibbutzGroup;
-  if (parseAddress(group)?.[0] !== 0xff)
-    throw new Fault(`${at}.local.group`, 'an IPv6 multicast address', group);
+  const group = local.group ?? kibbutzGroup6;
+  if (!isGroup(group)) throw new Fault(`${at}.local.group`, 'a multicast address', group);
+  const member = memberOptions(rest);
+  if (!member.ok) throw new Error(`${at}.${member.reason}`);
+  const registration = registrationIn(
+    `${at}.registrationFile`,
+    file(`${at}.registrationFile`, registrationFile),
+  );
   return {
-    ...rest,
-    policy,
-    registration: registrationOf(`${at}.registrationFile`, file(`${at}.registrationFile`, registrationFile)),
+    ...member.value,
+    registration: registrationOf(registration),
     local: { interface: local.interface, group, port: local.port ?? kibbutzPort },
-    tun: { interface: tun?.interface ?? 'kith', addresses: tun?.addresses ?? [] },
-    tailMs: spanOf(`${at}.tail`, tail) as number,
-    promotionMs: spanOf(`${at}.promotion`, promotion) as number,
-    exchangeMs: spanOf(`${at}.exchange`, exchange) as number,
-    // As the paper's policy is simulated (docs/kibbutz.md): a background request waits half a minute at most.
-    deferMs: spanOf(`${at}.defer`, defer) ?? 30_000,
+    tun: { interface: tun?.interface ?? 'kith', addresses: tun?.addresses ?? registration.addresses ?? [] },
   };
 }
 
-function registrationOf(field: string, bytes: Buffer): Registration {
+function registrationIn(field: string, bytes: Buffer): WrittenRegistration {
   let written: unknown;
   try {
     written = parseJson(bytes.toString('utf8'));
   } catch (error) {
     throw new Error(`${field}: ${(error as Error).message}`);
   }
-  const problem = validate(registrationDescriptor, written);
+  const problem = validate(registrationShape, written);
   if (problem) throw new Fault(`${field}: ${problem.field}`, problem.expected, problem.got);
-  const { key, ...registration } = written as Omit<Registration, 'key'> & { readonly key: string };
-  return { ...registration, key: parseHex(key) as Uint8Array };
+  return written as WrittenRegistration;
 }
 
 function spanOf(field: string, written: string | undefined): number | undefined {

@@ -1,15 +1,18 @@
 /**
- * The sockets of a member of a kibbutz: UDP (RFC 768) to neighbours on the local link, multicast and unicast from one IPv6
- * socket (RFC 4291 §2.7, RFC 3493 §5.2); UDP to the provider; and a TUN device for the packets of this host.
+ * The sockets of a member of a kibbutz: UDP (RFC 768) to neighbours on the local link, multicast and unicast from one socket
+ * of the group's family (RFC 4291 §2.7, RFC 3493 §5.2; RFC 1112 §6); UDP to the provider; and a TUN device for the packets of
+ * this host.
  *
- * A peer is `address%interface port`, as the socket names it. The provider's name is looked up at the start and again while
+ * A peer is `address%interface port` (IPv4: without the interface), as the socket names it. The provider's name is looked up at the start and again while
  * it is not known. What cannot be done yet (no interface, no address) is tried again every few seconds.
  * Bounds: the kernel's socket buffers; what they do not take is dropped and counted.
  */
 
 import { createSocket, type Socket } from 'node:dgram';
 import { lookup } from 'node:dns';
+import { networkInterfaces } from 'node:os';
 import { Counters } from '../../agent/core/counters.js';
+import { envelopesBytes } from '../../agent/limits.js';
 import type { KibbutzEffect, KibbutzInput, LogLevel } from '../../agent/port/effect.js';
 import type { KibbutzConfig } from './config.js';
 import { openTun, type Tun } from './tun.js';
@@ -19,9 +22,12 @@ export interface KibbutzCalls {
   log(level: LogLevel, text: string): void;
 }
 
+/**
+ * What leaves unfragmented over Ethernet (RFC 894): less IPv6 (RFC 8200 §3), UDP (RFC 768), and what a hop to a neighbour adds
+ * (agent/kibbutz/job.ts), which is more than a carried envelope on the uplink.
+ */
+export const innerMtuBytes = 1500 - 40 - 8 - envelopesBytes - 5;
 const tryAgainMs = 5_000;
-/** The date is looked at so often; owner-limits.ts wants to know it soon after midnight. */
-const dateMs = 60_000;
 /** DSCP of packets that may wait: LE, 000001 (RFC 8622 §3). */
 const lowerEffort = 1;
 const counterNames = [
@@ -46,7 +52,6 @@ export class KibbutzSockets {
   private local: Socket | undefined;
   private uplink: Socket | undefined;
   private tun: Tun | undefined;
-  private day = 0;
   private closed = false;
   private readonly timers = new Map<string, NodeJS.Timeout>();
   private readonly said = new Map<string, string>();
@@ -59,9 +64,6 @@ export class KibbutzSockets {
       this.openLocal();
       this.openUplink();
       this.openTun();
-      this.tellDate();
-      // A gateway has no battery; without a level nothing would be shared (owner-limits.ts).
-      if (!this.closed) calls.hear({ kind: 'battery', percent: 100, charging: true });
     });
   }
 
@@ -95,7 +97,10 @@ export class KibbutzSockets {
   private openLocal(): void {
     if (this.closed) return;
     const { interface: name, group, port } = this.config.local;
-    const socket = createSocket({ type: 'udp6', reuseAddr: true, ipv6Only: true });
+    const isIpv4 = group.indexOf(':') < 0;
+    const socket = isIpv4
+      ? createSocket({ type: 'udp4', reuseAddr: true })
+      : createSocket({ type: 'udp6', reuseAddr: true, ipv6Only: true });
     const fail = (error: Error) => {
       socket.close();
       if (this.local === socket) this.local = undefined;
@@ -106,12 +111,13 @@ export class KibbutzSockets {
       this.counters.add('local.received');
       this.calls.hear({ kind: 'datagram', link: 'local', peer: `${from.address} ${from.port}`, payload });
     });
-    socket.bind(port, '::', () => {
+    socket.bind(port, isIpv4 ? '0.0.0.0' : '::', () => {
       try {
-        socket.setMulticastInterface(`::%${name}`);
-        socket.addMembership(group, `::%${name}`);
+        const own = isIpv4 ? ipv4AddressOf(name) : `::%${name}`;
+        socket.setMulticastInterface(own);
+        socket.addMembership(group, own);
         socket.setMulticastLoopback(false);
-        // The link's neighbours only: no router passes it on (RFC 4291 §2.7).
+        // The link's neighbours only: no router passes it on.
         socket.setMulticastTTL(1);
       } catch (error) {
         fail(error as Error);
@@ -124,7 +130,9 @@ export class KibbutzSockets {
 
   private sendLocal(peer: string | undefined, payload: Uint8Array): void {
     const { group, port, interface: name } = this.config.local;
-    const [address, peerPort] = peer === undefined ? [`${group}%${name}`, `${port}`] : peer.split(' ');
+    // The interface of an IPv4 group is the socket's.
+    const all = group.indexOf(':') < 0 ? group : `${group}%${name}`;
+    const [address, peerPort] = peer === undefined ? [all, `${port}`] : peer.split(' ');
     const unsent = () => this.counters.add('local.unsent');
     if (!this.local) unsent();
     else
@@ -175,7 +183,7 @@ export class KibbutzSockets {
     const { interface: name, addresses } = this.config.tun;
     try {
       this.tun = openTun(
-        { name, addresses },
+        { name, mtuBytes: innerMtuBytes, addresses },
         (bytes, start, end) => {
           const packet = bytes.subarray(start, end);
           if (!isForInternet(packet)) {
@@ -196,26 +204,19 @@ export class KibbutzSockets {
     }
   }
 
-  private tellDate(): void {
-    if (this.closed) return;
-    const today = new Date();
-    if (today.getDate() !== this.day) {
-      this.day = today.getDate();
-      const [year, month] = [today.getFullYear(), today.getMonth() + 1];
-      this.calls.hear({ kind: 'date', year, month, day: this.day });
-    }
-    this.timers.set(
-      'date',
-      setTimeout(() => this.tellDate(), dateMs),
-    );
-  }
-
   private later(what: string, fault: string, again: () => void): void {
     if (this.closed) return;
     if (this.said.get(what) !== fault) this.calls.log('error', `kibbutz: ${fault}; trying again every 5 s`);
     this.said.set(what, fault);
     this.timers.set(what, setTimeout(again, tryAgainMs));
   }
+}
+
+/** An IPv4 socket knows the interface of a group by an address on it (RFC 1112 §6.1). */
+function ipv4AddressOf(name: string): string {
+  const address = networkInterfaces()[name]?.find(({ family }) => family === 'IPv4')?.address;
+  if (address === undefined) throw new Error('expected an IPv4 address on it for an IPv4 group, got none');
+  return address;
 }
 
 /** RFC 1112 §4: IPv4 groups begin at 224; RFC 4291 §2.4: ff00::/8 are groups, fe80::/10 is the link. */

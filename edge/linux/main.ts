@@ -14,6 +14,7 @@ import { isDeepStrictEqual, parseArgs } from 'node:util';
 import type { LogLevel } from '../../agent/port/effect.js';
 import { type Config, readConfig } from './config.js';
 import { checkJobs, Platform } from './platform.js';
+import { serviceManager } from './service-manager.js';
 
 export const defaultConfigPath = '/etc/kith/agent.json';
 
@@ -34,15 +35,20 @@ export async function runAgent(path: string): Promise<void> {
   let config = checkAgent(path);
   let platform = await Platform.start(config, log);
   log('info', `${config.site}/${config.node} runs: ${path}`);
+  const manager = serviceManager(process.env);
+  manager.ready();
   await new Promise<void>(resolve => {
     let reloading = Promise.resolve();
     process.on('SIGHUP', () => {
       reloading = reloading.then(async () => {
+        manager.reloading();
         ({ config, platform } = await reload(path, config, platform));
+        manager.ready();
       });
     });
     for (const signal of ['SIGTERM', 'SIGINT'] as const)
       process.once(signal, () => {
+        manager.stopping();
         log('info', `${signal}: stopping; counted ${JSON.stringify(platform.counts())}`);
         reloading.then(() => platform.stop()).then(resolve);
       });

@@ -26,6 +26,8 @@ export interface OutboxOptions {
   readonly maxBytes?: number;
   /** The disk does not keep what it should; the outbox goes on without. */
   readonly onFault: (fault: Error) => void;
+  /** After that: the disk keeps all again. */
+  readonly onMended?: () => void;
 }
 
 const defaultMaxBytes = 1 << 20;
@@ -52,11 +54,16 @@ export class Outbox {
   private bytes = 0;
   private serial = 0;
 
-  constructor(directory: string, { maxBytes = defaultMaxBytes, onFault }: OutboxOptions) {
+  constructor(directory: string, { maxBytes = defaultMaxBytes, ...calls }: OutboxOptions) {
     this.maxBytes = maxBytes;
     // A record of the store is a little longer than what it is counted as here.
-    this.store = openStore(directory, { maxBytes: 2 * maxBytes + (1 << 16), onFault });
-    this.restore(onFault);
+    this.store = openStore(directory, { maxBytes: 2 * maxBytes + (1 << 16), ...calls });
+    this.restore(calls.onFault);
+  }
+
+  /** How many of what is to be kept may be in memory only. */
+  get unkeptCount(): number {
+    return this.store.unkeptCount;
   }
 
   get length(): number {
@@ -111,8 +118,9 @@ export class Outbox {
       const { topic, payload, retain } = (decoded.ok ? (decoded.value ?? {}) : {}) as Partial<Publication>;
       const serial = Number(key);
       if (typeof topic !== 'string' || !(payload instanceof Uint8Array) || typeof retain !== 'boolean') {
-        onFault(new Error(`outbox: ${key} is no publication`));
-        this.store.save(key, undefined);
+        onFault(new Error(`outbox: ${key} is left aside: not as this version keeps publications`));
+        // It is not ours to throw away, nor to write over.
+        if (serial >= this.serial) this.serial = serial + 1;
         continue;
       }
       this.enter({ topic, payload, retain, serial, isKept: true, isUnderWay: false });

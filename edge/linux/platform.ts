@@ -4,20 +4,22 @@
  * An agent lives until it is stopped or a link comes or goes: a link that is missing at the start is looked for again, and the
  * agent goes on without it meanwhile, a job that cannot run without it left out with the reason (`info.missing`). What agents
  * save outlives them (store.ts), and so does what they publish (outbox.ts): to the agent the bus is up from the start, and
- * comes up again, so that it reports everything, whenever the broker has accepted us anew.
- * `now` is CLOCK_MONOTONIC: a change of the date changes nothing but what is about dates. Bounds: those of the parts.
+ * comes up again, so that it reports everything, whenever the broker has accepted us anew. What goes wrong here is logged, and
+ * told by the agent as event `fault`.
+ * `now` is CLOCK_MONOTONIC: a change of the date changes nothing but what is about dates, and while the machine is suspended
+ * time stands still, as it does while it is off: a rule's timeout then goes on with what was left of it. Bounds: those of the parts.
  */
 
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { Agent } from '../../agent/agent.js';
-import type { Counts } from '../../agent/core/counters.js';
+import { Counters, type Counts } from '../../agent/core/counters.js';
 import type { JobFactory, JobName } from '../../agent/job.js';
 import { kibbutzJob } from '../../agent/kibbutz/job.js';
-import { newRegistration, parseRegistration, registrationKey } from '../../agent/kibbutz/saved-state.js';
+import { newRegistration, registrationKey, takeOver } from '../../agent/kibbutz/saved-state.js';
 import type { Effect, Input, LogLevel } from '../../agent/port/effect.js';
 import type { Link } from '../../agent/port/platform.js';
-import { powerProxyWith } from '../../agent/power-proxy/power-proxy.js';
+import { powerProxyWith } from '../../agent/power-proxy/job.js';
 import { pppoeGateway } from '../../agent/pppoe/job.js';
 import { formatAddress } from '../../agent/wire/address.js';
 import { aeads } from './aead.js';
@@ -25,12 +27,15 @@ import { Bus } from './bus.js';
 import type { Config, KibbutzConfig, LinkConfig } from './config.js';
 import { digest } from './digest.js';
 import { KibbutzSockets } from './kibbutz-sockets.js';
+import { writeNameServers } from './name-servers.js';
 import { type Outbox, openOutbox } from './outbox.js';
 import { quietInterface } from './quiet-interface.js';
 import { openRawLink, type RawLink } from './raw-link.js';
 import { openStore, type Store } from './store.js';
 import { Stubs } from './stubs.js';
+import { Surroundings } from './surroundings.js';
 import { openTun, type Tun } from './tun.js';
+import { firmware } from './version.js';
 
 export type Log = (level: LogLevel, text: string) => void;
 
@@ -38,7 +43,10 @@ export type Log = (level: LogLevel, text: string) => void;
 const lookAgainMs = 5_000;
 /** setTimeout takes no longer span. */
 const longestTimerMs = 2 ** 31 - 1;
-const firmware = 'kith 0.1.0';
+/** Faults that wait to be told, beside what the agent itself keeps. */
+const mostFaults = 16;
+/** In the store's directory. */
+const nameServersFile = 'resolv.conf';
 
 /** A link that is open, or why it is not. */
 type Opened = { readonly config: LinkConfig } & (
@@ -52,11 +60,13 @@ interface Life {
   readonly byName: ReadonlyMap<string, RawLink>;
   readonly stubs: Stubs | undefined;
   readonly kibbutz: KibbutzSockets | undefined;
+  readonly surroundings: Surroundings | undefined;
 }
 
 export class Platform {
   private readonly config: Config;
   private readonly log: Log;
+  private readonly counters = new Counters(['datagrams.unkept']);
   private readonly store: Store;
   private readonly outbox: Outbox;
   private readonly bus: Bus;
@@ -67,6 +77,7 @@ export class Platform {
   private armDue = false;
   private lookTimer: NodeJS.Timeout | undefined;
   private readonly said = new Map<string, string>();
+  private readonly faults: string[] = [];
   private stopped = false;
   /** Gives the access line back to the kernel. */
   private restoreLine: (() => void) | undefined;
@@ -98,7 +109,7 @@ export class Platform {
         this.give({ kind: 'bus-up', sessionPresent: false });
       },
       message: (topic, payload, retained) => this.hearMessage(topic, payload, retained),
-      log,
+      log: (level, text) => this.say(level, text),
     });
     this.give({ kind: 'bus-up', sessionPresent: false });
     this.bus.start();
@@ -111,11 +122,12 @@ export class Platform {
       for (const name of Object.keys(from)) counts[`${prefix}.${name}`] = from[name];
     };
     for (const [name, link] of this.life.byName) add(`link.${name}`, link.counts());
-    add('outbox', this.outbox.counters.snapshot());
-    add('store', this.store.counters.snapshot());
+    add('outbox', { ...this.outbox.counters.snapshot(), ...this.unkept(this.outbox) });
+    add('store', { ...this.store.counters.snapshot(), ...this.unkept(this.store) });
     if (this.life.stubs) add('stubs', this.life.stubs.counters.snapshot());
     if (this.life.kibbutz) add('kibbutz', this.life.kibbutz.counters.snapshot());
     if (this.line) add('line', this.line.tun.counters.snapshot());
+    Object.assign(counts, this.counters.snapshot());
     return counts;
   }
 
@@ -130,6 +142,21 @@ export class Platform {
     await this.bus.close();
     await this.outbox.close();
     await this.store.close();
+  }
+
+  /** Logs what happened, and has the agent tell what went wrong. Never at once: the agent may be at work. */
+  say(level: LogLevel, text: string): void {
+    this.log(level, text);
+    if (level === 'info' || this.faults.length >= mostFaults) return;
+    this.faults.push(text);
+    if (this.faults.length === 1)
+      setImmediate(() => {
+        for (const fault of this.faults.splice(0)) this.give({ kind: 'fault', text: fault });
+      });
+  }
+
+  private unkept({ unkeptCount }: { readonly unkeptCount: number }): Counts {
+    return unkeptCount === 0 ? {} : { unkept: unkeptCount };
   }
 
   private now(): number {
@@ -154,6 +181,8 @@ export class Platform {
     }
     if (links.some(({ fault }) => fault !== undefined)) this.lookAgain();
     if (config.kibbutz) this.register(config.kibbutz);
+    // What a crash left behind is of a line that went with it.
+    if (config.pppoe) this.handOn([]);
     const { jobs, missing } = jobsOf(this.ownLine(config), links);
     const agent = new Agent(this.now(), {
       site: config.site,
@@ -176,8 +205,16 @@ export class Platform {
       stubs: config.powerProxy && new Stubs(config.powerProxy.stubs),
       kibbutz:
         config.kibbutz &&
-        new KibbutzSockets(config.kibbutz, { hear: input => this.give(input), log: this.log }),
+        new KibbutzSockets(config.kibbutz, {
+          hear: input => this.give(input),
+          log: (level, text) => this.say(level, text),
+        }),
+      surroundings: config.kibbutz && new Surroundings({ hear: input => this.give(input) }),
     };
+    // Not before the agent is there to hear of it.
+    setImmediate(() => {
+      if (this.life === life && !this.stopped) life.surroundings?.start();
+    });
     return life;
   }
 
@@ -193,28 +230,32 @@ export class Platform {
       this.restoreLine ??= quietInterface(link.interface);
       return config;
     } catch (error) {
-      this.log('warn', `${(error as Error).message}; no access lists are taken`);
+      this.say('warn', `${(error as Error).message}; no access lists are taken`);
       return { ...config, pppoe: { ...pppoe, plain: false } };
     }
   }
 
   /** A registration that is newer than the one kept replaces it; never the same one again, its numbers are used up. */
   private register({ registration }: KibbutzConfig): void {
-    const kept = parseRegistration(this.store.saved()[registrationKey], aeads);
-    const isKept =
-      kept.ok &&
-      kept.value.member === registration.member &&
-      kept.value.generation >= registration.generation;
-    if (!isKept) this.store.save(registrationKey, newRegistration(registration));
+    const record = takeOver(this.store.saved()[registrationKey], registration, aeads);
+    if (record) this.store.save(registrationKey, record);
   }
 
   private open(config: LinkConfig): Opened {
     try {
       const link = openRawLink(
-        { interface: config.interface, promiscuous: config.promiscuous, ring: config.bulk },
+        {
+          interface: config.interface,
+          promiscuous: config.promiscuous,
+          ring: config.bulk,
+          onState: isUp =>
+            isUp
+              ? this.log('info', `raw link on ${config.interface}: the interface is up again`)
+              : this.say('warn', `raw link on ${config.interface}: the interface is down`),
+        },
         (bytes, start, end) => this.hearFrame(config.name, bytes.subarray(start, end)),
         error => {
-          this.log('warn', error.message);
+          this.say('warn', error.message);
           this.renew();
         },
       );
@@ -223,7 +264,7 @@ export class Platform {
     } catch (error) {
       const fault = (error as Error).message;
       // Once, not every time it is looked for.
-      if (this.said.get(config.name) !== fault) this.log('error', `${fault}; looking again every 5 s`);
+      if (this.said.get(config.name) !== fault) this.say('error', `${fault}; looking again every 5 s`);
       this.said.set(config.name, fault);
       return { config, fault };
     }
@@ -254,6 +295,7 @@ export class Platform {
     for (const link of life.byName.values()) link.close();
     life.stubs?.close();
     life.kibbutz?.close();
+    life.surroundings?.close();
     this.lineDown();
   }
 
@@ -322,32 +364,46 @@ export class Platform {
         this.store.save(effect.key, effect.value);
         break;
       case 'log':
-        this.log(effect.level, effect.text);
+        this.say(effect.level, effect.text);
         break;
       case 'redirect':
         life.stubs?.send(effect.stub, effect.frame);
         break;
       case 'line':
-        if (effect.state === 'up') this.lineUp(formatAddress(effect.address), effect.mtuBytes);
-        else this.lineDown();
+        if (effect.state === 'up') {
+          this.lineUp(formatAddress(effect.address), effect.mtuBytes);
+          this.handOn(effect.dnsAddresses);
+        } else this.lineDown();
         break;
       case 'line-deliver':
         this.line?.tun.send(effect.packet);
         break;
       case 'datagram':
+        // A number that is not on disk as used would be used again after a restart, and give the keys away (nonce.ts).
+        if (this.store.keeps(registrationKey)) life.kibbutz?.perform(effect);
+        else this.counters.add('datagrams.unkept');
+        break;
       case 'deliver':
       case 'radio':
       case 'path-priority':
         life.kibbutz?.perform(effect);
         break;
+      case 'image-fetch':
+      case 'image-stop':
+      case 'slot':
+        break; // Of the job `update`, which is not here.
       default:
         unreachable(effect);
     }
   }
 
-  /** The device stays while its address does, with the smallest MTU the line has had: routes over it would go with it. */
+  /** The device stays while its address does: routes over it would go with it. */
   private lineUp(address: string, mtuBytes: number): void {
-    if (this.line?.address === address && this.line.mtuBytes <= mtuBytes) return;
+    const { line } = this;
+    if (line?.address === address) {
+      if (line.mtuBytes !== mtuBytes) this.changeMtu(line.tun, address, mtuBytes);
+      return;
+    }
     this.lineDown();
     const name = (this.config.pppoe as NonNullable<Config['pppoe']>).interface;
     try {
@@ -355,14 +411,32 @@ export class Platform {
         { name, mtuBytes, addresses: [`${address}/32`] },
         (bytes, start, end) => this.give({ kind: 'line-packet', packet: bytes.subarray(start, end) }),
         error => {
-          this.log('error', error.message);
+          this.say('error', error.message);
           this.line = undefined;
         },
       );
       this.line = { tun, mtuBytes, address };
       this.log('info', `line up: ${address} on ${tun.name}, ${mtuBytes} bytes`);
     } catch (error) {
-      this.log('error', `line up, but ${(error as Error).message}`);
+      this.say('error', `line up, but ${(error as Error).message}`);
+    }
+  }
+
+  private changeMtu(tun: Tun, address: string, mtuBytes: number): void {
+    try {
+      tun.setMtu(mtuBytes);
+      this.line = { tun, mtuBytes, address };
+    } catch (error) {
+      this.say('error', `line of ${mtuBytes} bytes, but ${(error as Error).message}`);
+    }
+  }
+
+  /** The line's name servers, to be found in the store's directory. */
+  private handOn(dnsAddresses: readonly Uint8Array[]): void {
+    try {
+      writeNameServers(join(this.config.store, nameServersFile), dnsAddresses);
+    } catch (error) {
+      this.say('warn', `the name servers of the line: ${(error as Error).message}`);
     }
   }
 
@@ -370,17 +444,20 @@ export class Platform {
     if (!this.line) return;
     this.line.tun.close();
     this.line = undefined;
+    this.handOn([]);
     this.log('info', 'line down');
   }
 }
+
+type Missing = { [job in JobName]?: string };
 
 /** The jobs configured, and why others are missing. */
 function jobsOf(
   { powerProxy, pppoe, kibbutz }: Config,
   links: readonly { readonly config: LinkConfig; readonly fault?: string | undefined }[],
-): { readonly jobs: JobFactory[]; readonly missing: { readonly [job in JobName]?: string } } {
+): { readonly jobs: JobFactory[]; readonly missing: Missing } {
   const jobs: JobFactory[] = [];
-  const missing: { [job in JobName]?: string } = {};
+  const missing: Missing = { update: 'it comes with the packages of the system' };
   if (!powerProxy) missing['power-proxy'] = 'not configured';
   else if (links.every(({ fault }) => fault !== undefined))
     missing['power-proxy'] = links.map(({ fault }) => fault).join('; ');
@@ -417,13 +494,27 @@ export function checkJobs(config: Config): void {
 const entropy = { uint32: () => randomBytes(4).readUInt32BE() };
 
 async function startPlatform(config: Config, log: Log): Promise<Platform> {
-  const onFault = (fault: Error) => log('error', fault.message);
-  const store = openStore(config.store, { onFault });
+  // What is found wrong while the store is opened is told as soon as there is who could tell it.
+  const early: string[] = [];
+  let platform: Platform | undefined;
+  const say = (level: LogLevel, text: string) => {
+    if (platform) platform.say(level, text);
+    else if (level === 'info') log(level, text);
+    else early.push(text);
+  };
+  const calls = (what: string) => ({
+    onFault: (fault: Error) => say('error', fault.message),
+    onMended: () => say('info', `${what}: all is on disk again`),
+  });
+  const store = openStore(config.store, calls('store'));
   let outbox: Outbox | undefined;
   try {
-    outbox = openOutbox(join(config.store, 'outbox'), { onFault });
-    return new Platform(config, log, store, outbox);
+    outbox = openOutbox(join(config.store, 'outbox'), calls('outbox'));
+    platform = new Platform(config, log, store, outbox);
+    for (const text of early) platform.say('error', text);
+    return platform;
   } catch (error) {
+    for (const text of early) log('error', text);
     await outbox?.close();
     await store.close();
     throw error;

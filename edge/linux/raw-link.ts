@@ -36,6 +36,8 @@ export interface RawLinkOptions {
   readonly bypassQueue?: boolean;
   /** What the kernel holds in each direction, bytes; default 4 MiB. */
   readonly bufferBytes?: number;
+  /** The interface is down, for a second or more, or up again. */
+  readonly onState?: (isUp: boolean) => void;
 }
 
 /**
@@ -118,6 +120,7 @@ export class RawLink {
   private readonly counters = new Counters<RawLinkCounter>(counterNames);
   private readonly onFrame: FrameReceiver;
   private readonly onError: (error: Error) => void;
+  private readonly onState: (isUp: boolean) => void;
   private readonly index: number;
   private readonly longestBytes: number;
   private readonly promiscuous: boolean;
@@ -139,6 +142,7 @@ export class RawLink {
     this.promiscuous = options.promiscuous ?? false;
     this.onFrame = onFrame;
     this.onError = onError;
+    this.onState = options.onState ?? (() => {});
     const what = `raw link on ${name}`;
     // Protocol 0 hears nothing until bind: no frames of other interfaces in between.
     this.socket = libc.check(libc.socket(afPacket, sockRawNonBlockingCloseOnExec, 0), what, {
@@ -362,7 +366,7 @@ export class RawLink {
   }
 
   /** The interface is down or gone: told apart by looking again until it is one or the other. */
-  private down(): void {
+  private down(isNew = true): void {
     if (this.closed || this.downTimer) return;
     this.downTimer = setTimeout(() => {
       this.downTimer = undefined;
@@ -371,7 +375,10 @@ export class RawLink {
         this.close();
         this.onError(new Error(`raw link on ${this.interface}: the interface was removed`));
       } else if (!found.isUp) {
-        this.down();
+        if (isNew) this.onState(false);
+        this.down(false);
+      } else if (!isNew) {
+        this.onState(true);
       }
     }, downCheckMs);
   }

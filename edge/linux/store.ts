@@ -10,6 +10,9 @@
  * `synced` has not told of yet, the newest values only: an unfinished record at the end is left out, the value before it
  * counts. Writing anew goes to a second file, which takes the first one's place once it is on disk (fsync, rename, fsync of
  * the directory). A damaged log is kept beside as `state.damaged` (the latest only), reported, and every whole record in it is used.
+ *
+ * A disk that takes nothing (full, read-only, failing) costs no value while this process lives: they are in memory, what the
+ * file lacks is told once and by `keeps`, and all is written anew with the next save, or every `retryMs`, until it is there.
  * Bounds: `maxBytes` for all keys and values; beyond, the new value is refused and reported, the old one stays.
  */
 
@@ -20,10 +23,12 @@ import {
   fdatasync,
   fsyncSync,
   ftruncateSync,
+  linkSync,
   mkdirSync,
   openSync,
   readFileSync,
   renameSync,
+  rmSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -34,11 +39,16 @@ import * as libc from './libc.js';
 export interface StoreOptions {
   /** Keys and values in all, bytes; default 1 MiB: hundreds of rules and accounts. */
   readonly maxBytes?: number;
-  /** A value could not be kept, or the log is damaged; what was kept before stays. */
+  /** A value could not be kept, or the log is damaged; what was kept before stays. Once for a disk that goes on failing. */
   readonly onFault: (fault: Error) => void;
+  /** After such a fault: all is on disk again. */
+  readonly onMended?: () => void;
+  /** Span between tries to write what the disk did not take, when nothing is saved meanwhile; default 10 s. */
+  readonly retryMs?: number;
 }
 
 const defaultMaxBytes = 1 << 20;
+const defaultRetryMs = 10_000;
 /** The log is written anew when it is twice what it holds, and so much more: not at every save of a small one. */
 const slackBytes = 64 * 1024;
 const magic = Buffer.from('kithlog1');
@@ -49,8 +59,8 @@ const maxKeyBytes = 0xffff;
 const lockExclusively = 2 | 4;
 
 /**
- * Opens or makes the store in `directory`. Throws, naming it, if another process has it, if it cannot be read or written, or
- * if a later version of this program wrote it.
+ * Opens or makes the store in `directory`. Throws, naming it, if another process has it, if it cannot be read or made, or
+ * if a later version of this program wrote it. One that can be read and not written is opened, and reported.
  */
 export function openStore(directory: string, options: StoreOptions): Store {
   return new Store(directory, options);
@@ -62,6 +72,8 @@ export class Store {
   private readonly path: string;
   private readonly maxBytes: number;
   private readonly onFault: (fault: Error) => void;
+  private readonly onMended: () => void;
+  private readonly retryMs: number;
   private readonly values = new Map<string, Uint8Array>();
   private readonly lock: number;
   private file = -1;
@@ -70,17 +82,23 @@ export class Store {
   private liveBytes = 0;
   /** The file does not hold all values: a write failed. */
   private behind = false;
-  private unsynced = false;
+  /** Keys whose newest value the file may lack. */
+  private readonly unkept = new Set<string>();
+  private retryTimer: NodeJS.Timeout | undefined;
+  private unsynced = new Set<string>();
   private syncing: Promise<void> | undefined;
 
-  constructor(directory: string, { maxBytes = defaultMaxBytes, onFault }: StoreOptions) {
+  constructor(directory: string, options: StoreOptions) {
+    const { maxBytes = defaultMaxBytes, retryMs = defaultRetryMs, onFault, onMended = () => {} } = options;
     this.directory = directory;
     this.path = join(directory, 'state');
     this.maxBytes = maxBytes;
+    this.retryMs = retryMs;
     this.onFault = onFault;
+    this.onMended = onMended;
     try {
       mkdirSync(directory, { recursive: true });
-      this.lock = openSync(join(directory, 'lock'), 'w');
+      this.lock = openLock(join(directory, 'lock'));
     } catch (error) {
       throw new Error(`store ${directory}: ${(error as Error).message}`);
     }
@@ -91,9 +109,20 @@ export class Store {
       this.load();
     } catch (error) {
       if (this.file >= 0) closeSync(this.file);
+      clearTimeout(this.retryTimer);
       closeSync(this.lock);
       throw error;
     }
+  }
+
+  /** How many keys' newest values the file may lack. */
+  get unkeptCount(): number {
+    return this.unkept.size;
+  }
+
+  /** False while the newest value under `key` may be nowhere but in memory. What was not synced yet counts as kept. */
+  keeps(key: string): boolean {
+    return !this.unkept.has(key);
   }
 
   /** All that is kept, for the agent's start. */
@@ -121,16 +150,10 @@ export class Store {
     if (value === undefined) this.values.delete(key);
     else this.values.set(key, value.slice());
     try {
-      if (this.behind || this.fileBytes + record.length > 2 * this.liveBytes + slackBytes) this.rewrite();
-      else this.append(record);
+      this.write(key, record);
       this.counters.add('saved');
     } catch (error) {
-      // Memory is right, the file is not: the next save writes everything.
-      this.behind = true;
-      this.counters.add('failed');
-      this.onFault(
-        new Error(`store ${this.directory}: ${key} is not on disk yet: ${(error as Error).message}`),
-      );
+      this.failed(error, [key]);
       return;
     }
     void this.synced();
@@ -140,35 +163,53 @@ export class Store {
   async synced(): Promise<void> {
     // One sync is under way at a time; what is saved meanwhile shares the next.
     while (this.syncing) await this.syncing;
-    if (!this.unsynced) return;
-    this.unsynced = false;
+    const { unsynced } = this;
+    if (unsynced.size === 0) return;
+    this.unsynced = new Set();
     this.syncing = new Promise(resolve => {
       fdatasync(this.file, error => {
         this.syncing = undefined;
         this.counters.add('syncs');
-        if (error) {
-          this.behind = true;
-          this.counters.add('failed');
-          this.onFault(new Error(`store ${this.directory}: ${error.message}`));
-        }
+        // The kernel may have let go of what it could not write (fsync(2), EIO).
+        if (error) this.failed(error, unsynced);
         resolve();
       });
     });
     await this.syncing;
   }
 
-  /** Waits until all is on disk, and lets go of it. */
+  /** Waits until all is on disk, as far as it takes it, and lets go of it. */
   async close(): Promise<void> {
-    if (this.behind) {
-      try {
-        this.rewrite();
-      } catch (error) {
-        this.onFault(new Error(`store ${this.directory}: ${(error as Error).message}`));
-      }
-    }
+    if (this.behind) this.mend();
     await this.synced();
-    closeSync(this.file);
+    clearTimeout(this.retryTimer);
+    if (this.file >= 0) closeSync(this.file);
     closeSync(this.lock);
+  }
+
+  /** Memory is right, the file is not: all is to be written. */
+  private failed(error: unknown, keys: Iterable<string>): void {
+    for (const key of keys) this.unkept.add(key);
+    this.counters.add('failed');
+    if (!this.behind)
+      this.onFault(
+        new Error(
+          `store ${this.directory}: cannot be written: ${(error as Error).message}; what changes is in force but lost at a restart; trying again`,
+        ),
+      );
+    this.behind = true;
+    this.retryTimer ??= setTimeout(() => {
+      this.retryTimer = undefined;
+      if (this.behind) this.mend();
+    }, this.retryMs).unref();
+  }
+
+  private mend(): void {
+    try {
+      this.rewrite();
+    } catch (error) {
+      this.failed(error, []);
+    }
   }
 
   private load(): void {
@@ -178,7 +219,7 @@ export class Store {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
         throw new Error(`store ${this.directory}: ${(error as Error).message}`);
-      this.rewrite();
+      this.mend();
       return;
     }
     const start = log.subarray(0, magic.length);
@@ -193,17 +234,36 @@ export class Store {
     const skippedBytes = this.readRecords(log);
     this.fileBytes = log.length;
     if (skippedBytes > 0 || !start.equals(magic)) {
-      const beside = `${this.path}.damaged`;
-      copyFileSync(this.path, beside);
       this.counters.add('damaged');
       this.onFault(
         new Error(
-          `store ${this.directory}: ${skippedBytes} of ${log.length} bytes are damaged; the last good values are used, the file is kept as ${beside}`,
+          `store ${this.directory}: ${skippedBytes} of ${log.length} bytes are damaged; the last good values are used, ${this.setAside()}`,
         ),
       );
-      this.rewrite();
-    } else {
+      this.mend();
+      return;
+    }
+    try {
       this.file = openSync(this.path, constants.O_WRONLY | constants.O_APPEND);
+    } catch (error) {
+      this.failed(error, []);
+    }
+  }
+
+  /** Keeps the damaged log under another name, before a new one takes its place; what came of it. */
+  private setAside(): string {
+    const beside = `${this.path}.damaged`;
+    try {
+      rmSync(beside, { force: true });
+      try {
+        // A second name needs no room.
+        linkSync(this.path, beside);
+      } catch {
+        copyFileSync(this.path, beside);
+      }
+      return `the file is kept as ${beside}`;
+    } catch (error) {
+      return `the file could not be kept as ${beside}: ${(error as Error).message}`;
     }
   }
 
@@ -231,8 +291,22 @@ export class Store {
     return skippedBytes;
   }
 
+  private write(key: string, record: Buffer): void {
+    if (this.behind || this.fileBytes + record.length > 2 * this.liveBytes + slackBytes) {
+      try {
+        this.rewrite();
+        return;
+      } catch (error) {
+        if (this.behind) throw error;
+        // No room for a second file; there may be for one more record.
+        this.counters.add('failed');
+      }
+    }
+    this.append(record);
+    this.unsynced.add(key);
+  }
+
   private append(record: Buffer): void {
-    this.unsynced = true;
     try {
       writeWhole(this.file, record);
     } catch (error) {
@@ -269,18 +343,33 @@ export class Store {
       }
     } catch (error) {
       closeSync(file);
+      // Half a file must not take the room that is missing.
+      rmSync(temporary, { force: true });
       throw error;
     }
     const former = this.file;
+    const wasBehind = this.behind;
     this.file = file;
     this.fileBytes = log.length;
     this.behind = false;
-    this.unsynced = false;
+    this.unkept.clear();
+    this.unsynced.clear();
     this.counters.add('rewritten');
+    if (wasBehind) this.onMended();
     if (former < 0) return;
     // A sync of the former one may be under way.
     if (this.syncing) void this.syncing.then(() => closeSync(former));
     else closeSync(former);
+  }
+}
+
+/** Holds the lock of a read-only file system too. */
+function openLock(path: string): number {
+  try {
+    return openSync(path, 'w');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EROFS') throw error;
+    return openSync(path, 'r');
   }
 }
 

@@ -129,6 +129,11 @@ export class Tun {
     }
   }
 
+  /** Changes the MTU; routes and addresses stay. Throws what the kernel says. */
+  setMtu(mtuBytes: number): void {
+    configure(this.name, mtuBytes, []);
+  }
+
   /** Removes the device. */
   close(): void {
     if (this.closed) return;

@@ -98,7 +98,8 @@ function finish(gcm: Gcm, ciphertext: Uint8Array): Uint8Array {
 
 /** The SDK takes a key, a block and associated data as an ArrayBuffer, all of it. */
 function whole(bytes: Uint8Array): ArrayBuffer {
-  const { buffer, byteOffset, byteLength } = bytes;
-  if (byteOffset === 0 && byteLength === buffer.byteLength) return buffer as ArrayBuffer;
-  return buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
+  const { byteOffset, byteLength } = bytes;
+  const buffer = bytes.buffer as ArrayBuffer;
+  if (byteOffset === 0 && byteLength === buffer.byteLength) return buffer;
+  return buffer.slice(byteOffset, byteOffset + byteLength);
 }

@@ -1,26 +1,33 @@
 /**
- * The agent on a Moddable board (or the SDK's Linux build): its links, which are UDP sockets (udp-link.ts), the SDK's TCP or
- * TLS under the MQTT connection, the store, and the clock.
+ * The agent on a Moddable board (or the SDK's Linux build): its links, which are UDP sockets (udp-link.ts, kibbutz-sockets.ts),
+ * the SDK's TCP or TLS under the MQTT connection, the store, and the clock.
  *
  * The MQTT client is Kith's own (edge/espruino/mqtt.ts) on the SDK's socket: the SDK's (8.2) does not tell a retained message
  * from a new one, on which a rule's timeout hangs, and stops reading at a message without a payload, which is how a rule is removed.
  *
  * It comes back by itself: the network and the broker are tried again after a random time between half and all of 1, 2, 4 … 64 s.
  * The board's task watchdog is fed by the SDK's loop. Bounds: one publication under way and `mostWaiting` behind it, then the
- * agent's outbox waits; the limits below.
+ * agent's outbox waits; limits.ts.
  */
 
 import { Agent } from '../../agent/agent.js';
 import { decodeUtf8, digest, encodeUtf8 } from '../../agent/core/bytes.js';
-import { Counters } from '../../agent/core/counters.js';
-import { defaultLimits, type Limits } from '../../agent/limits.js';
+import { Counters, type Counts } from '../../agent/core/counters.js';
+import { kibbutzJob } from '../../agent/kibbutz/job.js';
+import { registrationKey, takeOver } from '../../agent/kibbutz/saved-state.js';
 import type { Effect, Input } from '../../agent/port/effect.js';
-import { powerProxy } from '../../agent/power-proxy/power-proxy.js';
+import { datagramParts } from '../../agent/power-proxy/datagram-parts.js';
+import { powerProxyOf } from '../../agent/power-proxy/power-proxy.js';
+import { updateWith } from '../../agent/update/job.js';
 import { parseMac } from '../../agent/wire/address.js';
 import { mdnsPort } from '../../agent/wire/dns.js';
 import { Mqtt } from '../espruino/mqtt.js';
+import { aes128Gcm } from './aead.js';
+import { KibbutzSockets } from './kibbutz-sockets.js';
+import { limits } from './limits.js';
 import {
   connect,
+  crypt,
   elapsedMs,
   joinNetwork,
   macAddress,
@@ -37,8 +44,9 @@ import {
   tlsFault,
   type UdpSocket,
 } from './sdk.js';
-import type { Settings } from './settings.js';
+import { type KibbutzSettings, kibbutzOf, type Settings } from './settings.js';
 import { frameOf, mdnsGroup, outgoingOf } from './udp-link.js';
+import { Updater, updateOptions } from './update.js';
 
 const firmware = 'kith 0.1.0';
 const linkName = 'udp';
@@ -51,17 +59,10 @@ const connectMs = 40_000;
 const mostWaiting = 8;
 /** What the SDK's sockets take at once anyway. */
 const chunkBytes = 1024;
+/** IPv4 (RFC 791) and TCP (RFC 9293) before what is written at once: the operator counts them too. */
+const segmentHeaderBytes = 40;
 
-/** An ESP32's machine has some 70 KB; a rule or host costs about 1 KB of them. */
-const limits: Limits = {
-  ...defaultLimits,
-  outboxEffects: 24,
-  waitingEvents: 8,
-  payloadBytes: 2048,
-  rules: 16,
-  hosts: 8,
-  waitingAnswers: 8,
-};
+const notKept = 'the store does not keep the registration';
 
 type Publish = Effect & { readonly kind: 'publish' };
 
@@ -79,7 +80,12 @@ const counterNames = [
 export class Platform {
   private readonly settings: Settings;
   private readonly counters = new Counters<(typeof counterNames)[number]>(counterNames);
+  private readonly aeads = [aes128Gcm(crypt)];
   private readonly agent: Agent;
+  private readonly updater: Updater;
+  private kibbutz: KibbutzSockets | undefined;
+  /** Written to the broker since the kibbutz was told. */
+  private sentBytes = 0;
   private readonly sockets: { readonly port: number; readonly socket: UdpSocket }[] = [];
   private sender: UdpSocket | undefined;
   private clockMs = 0;
@@ -90,7 +96,9 @@ export class Platform {
   /** Written when the socket takes it. */
   private unsent: Uint8Array[] = [];
   private writableBytes = 0;
+  /** Not acknowledged yet, the oldest first, which may be under way. */
   private waiting: Publish[] = [];
+  private isUnderWay = false;
   private connectAt = 0;
   private giveUpAt = 0;
   private pauseMs = 1000;
@@ -103,6 +111,17 @@ export class Platform {
     let boot = '';
     for (let i = 0; i < 8; i++) boot += Math.floor(random() * 16).toString(16);
     const mac = parseMac((macAddress().match(/[0-9a-fA-F]{2}/g) ?? []).join(':'));
+    const saved = this.load();
+    const member = this.memberOf(settings, saved);
+    const update = updateOptions(platformName);
+    this.updater = new Updater(
+      { connect, resolve, setDate, tlsFault },
+      {
+        give: input => this.give(input),
+        stop: () => this.give({ kind: 'shutdown' }),
+        later: (call, afterMs) => repeat(call, afterMs),
+      },
+    );
     this.agent = new Agent(0, {
       site: settings.site,
       node: settings.node,
@@ -110,15 +129,26 @@ export class Platform {
       platform: `xs ${platformName}: hears UDP only, no frames`,
       boot,
       links: [{ name: linkName, mac: mac ?? new Uint8Array(6), hearsOthers: false, hears: 'datagrams' }],
-      jobs: [powerProxy],
+      jobs: [
+        powerProxyOf(datagramParts),
+        ...(member ? [kibbutzJob({ ...member, aeads: this.aeads })] : []),
+        ...(typeof update === 'string' ? [] : [updateWith(update)]),
+      ],
       missing: {
-        kibbutz: 'not on boards: one network, no local link beside an uplink',
         pppoe: 'needs raw Ethernet, which the SDK has not',
+        ...(member ? {} : { kibbutz: settings.kibbutz ? notKept : 'not configured' }),
+        ...(typeof update === 'string' ? { update } : {}),
       },
-      saved: this.load(),
+      saved,
       limits,
-      platformCounts: () => this.counters.snapshot(),
+      platformCounts: () => this.counts(),
     });
+    if (member)
+      this.kibbutz = new KibbutzSockets(
+        member,
+        { openUdp, resolve, setDate },
+        { hear: input => this.give(input), complain: text => this.complain(text) },
+      );
     this.drain();
   }
 
@@ -139,6 +169,9 @@ export class Platform {
     const now = this.now();
     if (!this.stream && this.isNetworkUp && now >= this.connectAt) this.connect(now);
     if (this.mqtt) this.mqtt.poll(now);
+    if (this.isNetworkUp) this.kibbutz?.poll(now);
+    if (this.sentBytes > 0) this.kibbutz?.sent(now, this.sentBytes);
+    this.sentBytes = 0;
     if (this.attempt > 0 && this.giveUpAt > 0 && now >= this.giveUpAt)
       this.lost('the broker does not answer');
     if (this.agent.pollAt() <= now) this.agent.poll(now);
@@ -241,6 +274,7 @@ export class Platform {
         const first = this.unsent[0];
         const length = Math.min(first.length, this.writableBytes, chunkBytes);
         this.writableBytes = this.stream.write(first.slice(0, length));
+        this.sentBytes += length + segmentHeaderBytes;
         if (length === first.length) this.unsent.shift();
         else this.unsent[0] = first.subarray(length);
       }
@@ -260,8 +294,8 @@ export class Platform {
     this.mqtt = undefined;
     this.unsent = [];
     this.writableBytes = 0;
-    // What was under way is said again by the birth and the statuses of the next connection.
-    this.waiting = [];
+    // What waits is said on the next connection.
+    this.isUnderWay = false;
     this.connectAt = this.now() + this.pauseMs * (0.5 + random() / 2);
     this.pauseMs = Math.min(longestPauseMs, this.pauseMs * 2);
     try {
@@ -279,34 +313,51 @@ export class Platform {
 
   private drain(): void {
     for (;;) {
-      if (this.waiting.length > 0 && this.mqtt?.isReady) {
-        const { topic, payload, retain } = this.waiting.shift() as Publish;
-        this.mqtt.publish(this.now(), topic, payload, retain);
+      if (this.mqtt?.isReady) {
+        if (this.isUnderWay) this.waiting.shift();
+        this.isUnderWay = this.waiting.length > 0;
+        if (this.isUnderWay) {
+          const { topic, payload, retain } = this.waiting[0];
+          this.mqtt.publish(this.now(), topic, payload, retain);
+        }
       }
-      if (this.waiting.length >= mostWaiting) return;
+      // Without a connection nothing else may wait for what cannot be said; then the outbox is the bound.
+      if (this.mqtt && this.waiting.length >= mostWaiting) return;
       const effect = this.agent.outbox.shift();
-      if (!effect) {
-        if (this.waiting.length === 0 || !this.mqtt?.isReady) return;
-      } else this.perform(effect);
+      if (!effect) return;
+      this.perform(effect);
     }
   }
 
   private perform(effect: Effect): void {
     switch (effect.kind) {
       case 'publish':
-        if (this.mqtt) this.waiting.push(effect);
+        this.waiting.push(effect);
         break;
       case 'subscribe':
         this.mqtt?.subscribe(this.now(), effect.filter);
         break;
       case 'save':
-        this.save(effect.key, effect.value);
+        // What would be sent under numbers that a restart forgets must not be sent (agent/kibbutz/nonce.ts).
+        if (!this.save(effect.key, effect.value) && effect.key === registrationKey) this.kibbutz = undefined;
         break;
       case 'transmit':
         this.transmit(effect.frame);
         break;
       case 'log':
         print(`kith: ${effect.level}: ${effect.text}`);
+        break;
+      case 'datagram':
+      case 'deliver':
+      case 'radio':
+      case 'path-priority':
+        if (this.kibbutz) this.kibbutz.perform(effect);
+        else this.counters.add('effects.ignored');
+        break;
+      case 'image-fetch':
+      case 'image-stop':
+      case 'slot':
+        this.updater.perform(effect);
         break;
       default:
         // Of jobs that are not here, and redirection to a program, of which a board has none.
@@ -338,7 +389,7 @@ export class Platform {
   private listen(port: number): void {
     const platform = this;
     try {
-      const socket = openUdp(port, port === mdnsPort ? mdnsGroup : undefined, function (count) {
+      const socket = openUdp(port, port === mdnsPort ? { group: mdnsGroup } : undefined, function (count) {
         for (; count > 0; count--) {
           const datagram = this.read();
           if (datagram) platform.hear(port, datagram);
@@ -361,22 +412,42 @@ export class Platform {
     this.give({ kind: 'frame', link: linkName, frame });
   }
 
+  /** The member that the settings describe, its registration in `saved`; undefined: none, or the store does not keep it. */
+  private memberOf(settings: Settings, saved: { [key: string]: Uint8Array }): KibbutzSettings | undefined {
+    if (!settings.kibbutz) return undefined;
+    const member = kibbutzOf(settings.kibbutz);
+    if (!member.ok) return undefined;
+    const record = takeOver(saved[registrationKey], member.value.registration, this.aeads);
+    if (!record) return member.value;
+    saved[registrationKey] = record;
+    return this.save(registrationKey, record) ? member.value : undefined;
+  }
+
+  private counts(): Counts {
+    const counts: { [name: string]: number } = { ...this.counters.snapshot() };
+    const kibbutz = this.kibbutz?.counters.snapshot() ?? {};
+    for (const name of Object.keys(kibbutz)) counts[`kibbutz.${name}`] = kibbutz[name];
+    return counts;
+  }
+
   /** A record for each key, for the names of the store are short (15 characters on an ESP32): the key, a zero, the value. */
-  private save(key: string, value: Uint8Array | undefined): void {
+  private save(key: string, value: Uint8Array | undefined): boolean {
     const name = `k${digest(encodeUtf8(key))}`;
     try {
       if (!value) {
         store.delete(domain, name);
-        return;
+        return true;
       }
       const head = encodeUtf8(key);
       const record = new Uint8Array(head.length + 1 + value.length);
       record.set(head);
       record.set(value, head.length + 1);
       store.set(domain, name, record.buffer);
+      return true;
     } catch (error) {
       this.counters.add('store.failed');
       this.complain(`store: ${key} is not kept: ${String(error)}`);
+      return false;
     }
   }
 

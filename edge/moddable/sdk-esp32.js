@@ -17,6 +17,7 @@ import WiFi from 'wifi';
 export const platformName = 'esp32';
 export const tlsFault = undefined;
 export const setupPort = 80;
+export * as crypt from 'crypt';
 export { Preference as store };
 
 /** Between two tries to join a Wi-Fi network. */
@@ -37,7 +38,7 @@ export function connect({ host, address, port, tls, onReadable, onWritable, onEr
 
 export function openUdp(port, multicast, onReadable) {
   const socket = new UDP({ port, onReadable });
-  if (multicast) socket.add(multicast);
+  if (multicast) socket.add(multicast.group);
   return socket;
 }
 

@@ -1,6 +1,6 @@
 /**
  * The SDK's modules on its Linux command-line platform (x-cli-lin), for sdk.d.ts: the network is the machine's, the store is
- * modpreferences.json in the current folder. No TLS, no multicast, no broadcast: the SDK's Linux sockets have none.
+ * modpreferences.json in the current folder. Groups and broadcasts are linux-main.c's, for the SDK's Linux sockets have none. No TLS.
  */
 
 import Listener from 'embedded:io/socket/listener';
@@ -15,14 +15,22 @@ import Timer from 'timer';
 export const platformName = 'x-cli-lin';
 export const tlsFault = 'the Linux build of this firmware has no TLS';
 export const setupPort = 8080;
+export * as crypt from 'crypt';
 export { Preference as store };
 
 export function connect({ address, port, onReadable, onWritable, onError }) {
   return new TCP({ address, port, nodelay: true, onReadable, onWritable, onError });
 }
 
-export function openUdp(port, _multicast, onReadable) {
-  return new UDP({ port, onReadable });
+export function openUdp(port, multicast, onReadable) {
+  const socket = new UDP({ port, onReadable });
+  try {
+    native('xs_kith_open_udp').call(undefined, port, multicast?.group ?? '', multicast?.interface ?? '');
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
+  return socket;
 }
 
 export function listen(port, take) {

@@ -45,16 +45,22 @@ export const tlsFault: string | undefined;
 export const setupPort: number;
 
 export function connect(options: ConnectOptions): Stream;
-/** Throws if the port is taken. `multicast`: a group to join, where the platform can. */
+/**
+ * Throws if the port is taken or the group cannot be joined. What is sent to a group goes out by `interface`, or the one that
+ * routes say; a board has only one. It may send to all (broadcast).
+ */
 export function openUdp(
   port: number,
-  multicast: string | undefined,
+  multicast: { readonly group: string; readonly interface?: string | undefined } | undefined,
   onReadable: (this: UdpSocket, count: number) => void,
 ): UdpSocket;
 /** Hands over each connection that comes in. */
 export function listen(port: number, take: (open: (calls: StreamCalls) => Stream) => void): { close(): void };
 /** An address for the name, or none. */
 export function resolve(host: string, done: (address: string | undefined) => void): void;
+
+/** The SDK's module `crypt`. */
+export const crypt: import('./aead.js').NativeCrypt;
 
 /** Calls `done` with true when there is an address, with false whenever it is lost or not to be had. */
 export function joinNetwork(

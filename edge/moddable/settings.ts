@@ -1,11 +1,26 @@
 /**
  * A board's settings: what the form of an unprovisioned board sends (application/x-www-form-urlencoded, WHATWG URL §5.1, over
- * HTTP/1.1, RFC 9112), and the JSON they are kept as, which is Espruino's kith.json with `broker.tls`, `broker.ca`, `knock` and
- * `wake` beside. Sans-I/O. Bounds: a request of `mostRequestBytes`; what is not of use is refused with the field.
+ * HTTP/1.1, RFC 9112), and the JSON they are kept as, which is Espruino's kith.json with `broker.tls`, `broker.ca`, `knock`,
+ * `wake` and `kibbutz` beside. Sans-I/O. Bounds: a request of `mostRequestBytes`, settings of `mostSettingsBytes`; what is not of
+ * use is refused with the field.
  */
 
-import { decodeUtf8 } from '../../agent/core/bytes.js';
+import { decodeUtf8, encodeUtf8 } from '../../agent/core/bytes.js';
 import { fail, ok, type Result } from '../../agent/core/result.js';
+import {
+  isGroup,
+  kibbutzGroup4,
+  kibbutzPort,
+  type MemberOptions,
+  memberFields,
+  memberOptions,
+  registrationOf,
+  registrationShape,
+  type WrittenMember,
+  type WrittenRegistration,
+} from '../../agent/kibbutz/member-settings.js';
+import type { Registration } from '../../agent/kibbutz/saved-state.js';
+import { type Shape, validate } from '../../agent/message/schema.js';
 import { isId } from '../../agent/message/topic.js';
 import { parseIpv4Address } from '../../agent/wire/address.js';
 
@@ -27,11 +42,42 @@ export interface Settings {
   readonly knock?: readonly number[];
   /** Where magic packets go; 255.255.255.255 and 9 if left out. */
   readonly wake?: { readonly address: string; readonly port: number };
+  /** Given: the board is a member of a kibbutz. */
+  readonly kibbutz?: WrittenKibbutz;
 }
 
-/** Four fields of 64 characters, each written as %xx, and what a browser says beside. */
-export const mostRequestBytes = 4096;
+/** As in the gateway's `jobs.kibbutz` (docs/gateway.md), but that the registration is not in a file of its own. */
+export interface WrittenKibbutz extends WrittenMember {
+  readonly registration: WrittenRegistration;
+  /** `interface`: on Linux. */
+  readonly local?: { readonly interface?: string; readonly group?: string; readonly port?: number };
+}
+
+export interface KibbutzSettings extends MemberOptions {
+  readonly registration: Registration;
+  readonly local: { readonly interface?: string; readonly group: string; readonly port: number };
+}
+
+/** A text in an ESP32's store (NVS) has 4,000 bytes at most, with a zero. */
+export const mostSettingsBytes = 3999;
+/** Settings in full, some of it written as %xx, and what a browser says beside. */
+export const mostRequestBytes = 10_240;
 const mostKnocks = 8;
+
+const kibbutzShape: Shape = [
+  'closed',
+  ['registration', registrationShape],
+  [
+    'local?',
+    [
+      'closed',
+      ['interface?', ['size', 'tstr', 1, 15]],
+      ['group?', ['size', 'tstr', 7, 15]],
+      ['port?', ['range', 1, 65_535]],
+    ],
+  ],
+  ...memberFields,
+];
 
 /** Reads the settings kept; the failure is what was expected. */
 export function parseSettings(text: string): Result<Settings, string> {
@@ -70,7 +116,38 @@ export function parseSettings(text: string): Result<Settings, string> {
     )
   )
     return fail('wake: expected an IPv4 address and a port');
+  if (settings.kibbutz !== undefined) {
+    const kibbutz = kibbutzOf(settings.kibbutz);
+    if (!kibbutz.ok) return kibbutz;
+  }
+  if (encodeUtf8(text).length > mostSettingsBytes)
+    return fail(`settings: expected at most ${mostSettingsBytes} bytes`);
   return ok(settings);
+}
+
+/** The member that the section `kibbutz` describes; the failure is what was expected. */
+export function kibbutzOf(written: WrittenKibbutz): Result<KibbutzSettings, string> {
+  const problem = validate(kibbutzShape, written);
+  if (problem) {
+    const field = problem.field === '' ? '' : `.${problem.field}`;
+    return fail(`kibbutz${field}: expected ${problem.expected}, got ${problem.got}`);
+  }
+  const { registration, local = {}, ...rest } = written;
+  // AES-128-GCM is all that the SDK has (aead.ts).
+  if (registration.aead !== 1)
+    return fail(`kibbutz.registration.aead: expected 1 (AES-128-GCM), got ${registration.aead}`);
+  if (registration.key.length !== 32)
+    return fail(`kibbutz.registration.key: expected 32 hex digits, got ${registration.key.length}`);
+  const { group = kibbutzGroup4, port = kibbutzPort } = local;
+  if (!isGroup(group, 'ipv4'))
+    return fail(`kibbutz.local.group: expected an IPv4 multicast address, got ${group}`);
+  const member = memberOptions(rest);
+  if (!member.ok) return fail(`kibbutz.${member.reason}`);
+  return ok({
+    ...member.value,
+    registration: registrationOf(registration),
+    local: { ...local, group, port },
+  });
 }
 
 export type FormAnswer =
@@ -93,7 +170,8 @@ export function answerForm(request: Uint8Array): FormAnswer {
   const body = text.substring(headEnd + 4);
   // A browser sends this form in ASCII alone, so characters are bytes.
   if (body.length < Number(length[1])) return 'more';
-  const settings = settingsOf(fieldsOf(body.substring(0, Number(length[1]))));
+  const fields = fieldsOf(body.substring(0, Number(length[1])));
+  const settings = fields['all'] ? fields['all'] : settingsOf(fields);
   const judged = parseSettings(settings);
   if (!judged.ok) return { status: 400, text: page(judged.reason) };
   return { status: 200, text: '<p>Kept. The node starts now.', settings };
@@ -116,7 +194,10 @@ function page(fault: string): string {
   )}${field('port', 'Port (left out: 1883, with TLS 8883)')}<p><label><input name=tls type=checkbox> TLS</label>${field(
     'user',
     'User',
-  )}${field('password', 'Password', 'password')}${field('site', 'Site')}${field('node', 'Node')}<p><button>Keep</button></form>`;
+  )}${field('password', 'Password', 'password')}${field('site', 'Site')}${field(
+    'node',
+    'Node',
+  )}<p><label>Or all settings at once, as JSON<br><textarea name=all rows=8></textarea></label><p><button>Keep</button></form>`;
 }
 
 function settingsOf(fields: { readonly [name: string]: string }): string {

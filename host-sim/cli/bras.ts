@@ -36,8 +36,9 @@ import type { RateClassOptions } from '../bras/shaper.js';
 import { MqttSession } from '../mqtt/session.js';
 import { BrasBus } from './bras-bus.js';
 import { CaptureFile } from './capture-file.js';
+import type { Control } from './control.js';
 import { readSecret } from './pppoe.js';
-import { type Control, type Exported, openControl, type SessionMover } from './session.js';
+import { type Exported, openControl, type SessionMover } from './session.js';
 
 /** What the `kith bras` command takes. */
 export interface BrasWords {

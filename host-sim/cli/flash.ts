@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { updateKeyOf } from './firmware.js';
 
 export interface EspruinoOptions {
   /** As the `espruino` command takes it: /dev/ttyACM0, tcp://127.0.0.1:2400. */
@@ -31,6 +32,12 @@ export interface EspruinoOptions {
 export interface ModdableOptions {
   /** Of mcconfig: `esp32`, `esp32/m5atom`, `x-cli-lin` … */
   readonly platform: string;
+  /** The serial port; left out: the SDK looks for one. */
+  readonly port?: string;
+  /** A file of `kith firmware key`, whose signature the firmware shall believe; left out: it takes no updates. */
+  readonly updateKey?: string;
+  /** The number that this build counts as; only a higher one takes its place. Left out: 0. */
+  readonly updateSequence?: number;
   /** Only build, do not install and run. */
   readonly buildOnly: boolean;
 }
@@ -90,18 +97,16 @@ export async function flashEspruino(options: EspruinoOptions, say: Say): Promise
     const firmware = await readFile(script);
     const settingsPath = join(folder, 'kith.json');
     await writeFile(settingsPath, settings);
+    const goodbye = join(folder, 'goodbye.js');
+    await writeFile(goodbye, 'print("written");\n');
     const board = options.board === undefined ? [] : ['--board', options.board];
     const common = [program, '--no-ble', '--port', options.port, ...board];
-    await say(`writing the settings (${settings.length} bytes)`);
-    await run(process.execPath, [
-      ...common,
-      '--storage',
-      `kith.json:${settingsPath}`,
-      '-e',
-      'print("settings written")',
-    ]);
-    await say(`writing the firmware (${firmware.length} bytes)`);
-    await run(process.execPath, [...common, '--config', 'SAVE_ON_SEND=1', script]);
+    // As files, which go in pieces of 384 bytes whatever the uploader knows of the board. Sent as a script, to a board of which
+    // it has not read the version, the firmware would be one text, for which 2,630 variables are too few. The script that
+    // goes along makes it reset the board first, so that what ran there holds no memory.
+    const files = ['--storage', `kith.json:${settingsPath}`, '--storage', `.bootcde:${script}`];
+    await say(`writing the settings (${settings.length} bytes) and the firmware (${firmware.length} bytes)`);
+    await run(process.execPath, [...common, ...files, goodbye]);
     // The uploader stops what runs, so the board is started again.
     const question =
       'var s=require("Storage");print("kith="+["kith.json",".bootcde"].map(f=>E.CRC32(s.read(f)||"")));setTimeout(load,1000)';
@@ -110,9 +115,8 @@ export async function flashEspruino(options: EspruinoOptions, say: Say): Promise
       const output = await run(process.execPath, [...common, '-e', question]);
       const answer = /kith=(\d+),(\d+)/.exec(output);
       const problem = answer
-        ? (wrong('settings', Number(answer[1]), [Buffer.from(settings)]) ??
-          // The uploader puts a line break of its own before a script, some times one behind it (0.1.67).
-          wrong('firmware', Number(answer[2]), withBreaks(firmware)))
+        ? (wrong('settings', Number(answer[1]), Buffer.from(settings)) ??
+          wrong('firmware', Number(answer[2]), firmware))
         : `${options.port}: expected an answer of the board, got none: ${lastLines(output)}`;
       if (answer && problem === undefined) {
         await say(`the board holds both: CRC-32 ${answer[1]}, ${answer[2]}`);
@@ -126,11 +130,22 @@ export async function flashEspruino(options: EspruinoOptions, say: Say): Promise
 }
 
 /** Throws as above. Needs the SDK (MODDABLE), and for esp32 the ESP-IDF (IDF_PATH). What it says goes straight to the terminal. */
-export async function flashModdable({ platform, buildOnly }: ModdableOptions, say: Say): Promise<void> {
+export async function flashModdable(options: ModdableOptions, say: Say): Promise<void> {
+  const { platform, port, updateKey, updateSequence, buildOnly } = options;
   const environment = environmentForModdable(process.env);
-  const missing = missingForModdable(platform, environment);
+  const missing = [
+    ...missingSources(root, 'edge/moddable/main.ts'),
+    ...missingForModdable(platform, environment),
+  ];
   if (missing.length > 0) throw new Error(`flash moddable: missing: ${missing.join('; ')}`);
+  if (port !== undefined) {
+    if (!existsSync(port))
+      throw new Error(`flash moddable: port: expected a serial port, ${port} is not there`);
+    environment['UPLOAD_PORT'] = port;
+  }
   const args = ['-m', '-p', platform, ...(buildOnly ? ['-t', 'build'] : []), join(root, 'manifest.json')];
+  if (updateKey !== undefined) args.push(`updateKey=${await updateKeyOf(updateKey)}`);
+  if (updateSequence !== undefined) args.push(`updateSequence=${updateSequence}`);
   await say(`mcconfig ${args.join(' ')}`);
   // No time limit: the first build of the ESP-IDF takes minutes.
   const child = spawn('mcconfig', args, { env: environment, stdio: 'inherit' });
@@ -155,14 +170,19 @@ export function missingForModdable(platform: string, environment: NodeJS.Process
   const missing: string[] = [];
   const path = (environment['PATH'] ?? '').split(delimiter);
   const has = (program: string) => path.some(folder => isExecutable(join(folder, program)));
-  if (!environment['MODDABLE'])
+  const { MODDABLE: sdk, IDF_PATH: idf } = environment;
+  if (!sdk)
     missing.push(
       'MODDABLE, the folder of the SDK (git clone https://github.com/Moddable-OpenSource/moddable)',
     );
+  else if (!existsSync(join(sdk, 'modules'))) missing.push(`the SDK in MODDABLE: ${sdk} is another folder`);
   if (!has('mcconfig')) missing.push('mcconfig on PATH: build the tools of the SDK (build/makefiles)');
   if (!has('tsc')) missing.push('tsc on PATH (npm install -g typescript)');
-  if (platform.split('/')[0] === 'esp32' && !environment['IDF_PATH'])
-    missing.push('IDF_PATH, the ESP-IDF that the SDK asks for');
+  if (platform.split('/')[0] === 'esp32') {
+    if (!idf) missing.push('IDF_PATH, the ESP-IDF that the SDK asks for');
+    else if (!existsSync(join(idf, 'export.sh')))
+      missing.push(`the ESP-IDF in IDF_PATH: ${idf} is another folder`);
+  }
   return missing;
 }
 
@@ -196,28 +216,24 @@ export function crc32(bytes: Uint8Array): number {
   return ~crc >>> 0;
 }
 
-function withBreaks(script: Buffer): Buffer[] {
-  const lineBreak = Buffer.from('\n');
-  return [
-    script,
-    Buffer.concat([lineBreak, script]),
-    Buffer.concat([script, lineBreak]),
-    Buffer.concat([lineBreak, script, lineBreak]),
-  ];
+/** What is wrong with what a board holds; `undefined`: nothing. */
+function wrong(what: string, got: number, sent: Uint8Array): string | undefined {
+  const expected = crc32(sent);
+  if (got === expected) return undefined;
+  return `${what}: expected CRC-32 ${expected} on the board, got ${got}: it was not written, or not whole`;
 }
 
-/** What is wrong with what a board holds; `undefined`: nothing. */
-function wrong(what: string, got: number, allowed: readonly Uint8Array[]): string | undefined {
-  const expected = allowed.map(crc32);
-  if (expected.includes(got)) return undefined;
-  return `${what}: expected CRC-32 ${expected[0]} on the board, got ${got}: it was not written, or not whole`;
+const install = 'in a checkout of the sources: npm ci';
+
+function missingSources(folder: string, main: string): string[] {
+  if (existsSync(join(folder, main))) return [];
+  return [`the sources of the firmware, which an installed package does not have (${install})`];
 }
 
 /** What building the firmware needs and is not in `folder`; empty: nothing. */
 export function missingForEspruino(folder: string): string[] {
-  const install = 'in a checkout of the sources: npm ci';
-  if (!existsSync(join(folder, 'edge/espruino/build.ts')))
-    return [`the sources of the firmware, which an installed package does not have (${install})`];
+  const sources = missingSources(folder, 'edge/espruino/build.ts');
+  if (sources.length > 0) return sources;
   const from = createRequire(join(folder, 'package.json'));
   return ['tsx', 'esbuild', '@babel/parser']
     .filter(name => {

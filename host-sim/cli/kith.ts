@@ -24,6 +24,8 @@ const authOption = () =>
   );
 const controlOption = () =>
   new Option('--control <path>', 'what kith bras --control names').makeOptionMandatory();
+const storeOption = () =>
+  new Option('--store <directory>', "the provider's keys and accounts").default('/var/lib/kith/provider');
 const jsonOption = () => new Option('--json', 'one JSON object a line');
 
 export function program(): Command {
@@ -387,6 +389,63 @@ export function program(): Command {
     .option('--standby', 'hear and say nothing until sessions are imported')
     .action(async options => (await import('./bras.js')).runBras(options, interrupted(), print));
 
+  const provider = kith
+    .command('provider')
+    .description(
+      'the kibbutz provider; its members reach the Internet over a TUN device (root, Linux; docs/kibbutz.md)',
+    )
+    .enablePositionalOptions()
+    .addOption(storeOption())
+    .option('--listen <address...>', 'UDP, at these addresses; left out: at every one')
+    .option('--port <port>', 'UDP; 0 is any free one', toPort, 49_498)
+    .option(
+      '--ipv4 <network>',
+      "members' inner addresses, such as 10.107.0.0/16; the first is the provider's own",
+    )
+    .option('--ipv6 <network>', 'the same, such as fd6b:6974:68::/64; at least one of the two')
+    .option('--tun <name>', 'of the device', 'kibbutz%d')
+    .option(
+      '--allowance <bytes>',
+      'refuse who has taken so much more than given; left out: nobody',
+      toInteger(0, Number.MAX_SAFE_INTEGER),
+    )
+    .option(
+      '--charge <price>',
+      'for each 1,000,000 bytes taken beyond those given, in millionths',
+      toInteger(0, 1e9),
+    )
+    .option(
+      '--pay <price>',
+      'for each 1,000,000 bytes given beyond those taken, in millionths',
+      toInteger(0, 1e9),
+    )
+    .option('--members <n>', 'at most', toInteger(1, 1_000_000), 100_000)
+    .option(
+      '--pairs <n>',
+      'of neighbours with an account of their own, at most',
+      toInteger(1, 4_000_000),
+      400_000,
+    )
+    .action(async options => (await import('./provider.js')).runProvider(options, interrupted(), print));
+  provider
+    .command('register')
+    .description("take a member in, or give it new keys; prints what its device's registrationFile takes")
+    .argument('<name>', 'the same name, the same member and account')
+    .addOption(storeOption())
+    .option('--group <group>', 'everybody in it is introduced to everybody else in it', 'home')
+    .addOption(
+      new Option('--aead <ciphers>', 'that the device has, best first')
+        .argParser(toAeads)
+        .default([1, 29, 3], 'aes-128-gcm,chacha20-poly1305,aes-128-ccm'),
+    )
+    .action(async (name, options) => (await import('./provider.js')).register(name, options, print));
+  provider
+    .command('accounts')
+    .description('what each member has given and taken, and what was carried by whom for whom')
+    .addOption(storeOption())
+    .addOption(jsonOption())
+    .action(async options => (await import('./provider.js')).printAccounts(options, print));
+
   const session = kith.command('session').description('live sessions, moved from one kith bras to another');
   session
     .command('export')
@@ -426,8 +485,53 @@ export function program(): Command {
     .command('moddable')
     .description('boards with XS, by the Moddable SDK (MODDABLE); from a checkout of the sources')
     .option('--platform <platform>', 'as mcconfig has it: esp32, esp32/m5atom, x-cli-lin', 'esp32')
+    .option('--port <port>', "the board's serial port (UPLOAD_PORT); left out: the SDK looks for one")
+    .option('--update-key <file>', 'take updates signed with this key (kith firmware key); left out: none')
+    .option(
+      '--update-sequence <n>',
+      'what this build counts as: only a higher one takes its place',
+      toInteger(1, Number.MAX_SAFE_INTEGER),
+    )
     .option('--build-only', 'build, do not install', false)
     .action(async options => (await import('./flash.js')).flashModdable(options, print));
+
+  const firmware = kith.command('firmware').description('signed updates of nodes over the air');
+  firmware
+    .command('key')
+    .description('make the key that signs, and say what firmware is built with to believe it')
+    .requiredOption('--out <file>', 'the private key goes here; left alone if it is there already')
+    .action(async ({ out }) => (await import('./firmware.js')).makeKey(out, print));
+  firmware
+    .command('sign')
+    .description('the signed manifest of an image, as one line of hex digits')
+    .argument('<image>', 'what mcconfig built: xs_esp32.bin')
+    .requiredOption('--key <file>', 'as kith firmware key made it')
+    .requiredOption('--platform <platform>', 'what it is for: esp32, or its updatePlatform')
+    .requiredOption('--image-version <version>', 'for people; 1 to 32 bytes')
+    .requiredOption(
+      '--sequence <n>',
+      'higher than that of the firmware it takes the place of',
+      toInteger(1, Number.MAX_SAFE_INTEGER),
+    )
+    .requiredOption('--url <url>', 'where nodes get the image: http:// or https://')
+    .option('--out <file>', 'the manifest goes here; left out: standard output')
+    .action(async (image, options) => (await import('./firmware.js')).printManifest(image, options, print));
+  firmware
+    .command('update')
+    .description('ask a node to update itself, and say what it tells until it runs the image, or does not')
+    .argument('<node>', '<node> or <site>/<node>')
+    .requiredOption('--manifest <file>', 'as kith firmware sign made it')
+    .addOption(
+      new Option('--wait <duration>', 'for the outcome').argParser(toDuration).default(1_800_000, '30m'),
+    )
+    .addOption(siteOption())
+    .addOption(brokerOption())
+    .action(async (name, { site, broker, manifest, wait }) => {
+      const { updateNode } = await import('./firmware.js');
+      const { parseNode } = await import('./rule.js');
+      if (!(await updateNode(broker, parseNode(name, site), manifest, wait, print)))
+        throw new Error(`${name} does not run it`);
+    });
 
   kith
     .command('decode')
@@ -487,6 +591,19 @@ function toMethods(text: string): string[] {
   if (!methods.every((method, i) => known.includes(method) && methods.indexOf(method) === i))
     throw new InvalidArgumentError(`expected some of ${known.join(', ')}, separated by commas`);
   return methods;
+}
+
+/** Numbers of IANA's AEAD registry. */
+function toAeads(text: string): number[] {
+  const known = new Map([
+    ['aes-128-gcm', 1],
+    ['aes-128-ccm', 3],
+    ['chacha20-poly1305', 29],
+  ]);
+  const numbers = text.split(',').map(name => known.get(name));
+  if (numbers.includes(undefined) || new Set(numbers).size < numbers.length)
+    throw new InvalidArgumentError(`expected some of ${[...known.keys()].join(', ')}, separated by commas`);
+  return numbers as number[];
 }
 
 function toPort(text: string): number {

@@ -133,6 +133,8 @@ export interface Datagram {
 
 export interface Statement {
   readonly member: number;
+  /** As it was registered. */
+  readonly name: string;
   /** B_G and B_T. */
   readonly givenBytes: number;
   readonly takenBytes: number;
@@ -402,6 +404,7 @@ export class Provider {
     const used = Math.max(member.own.window.seenThrough, member.carried.window.seenThrough);
     return {
       member: id,
+      name: member.name,
       givenBytes,
       takenBytes,
       refused: this.isRefused(member),
@@ -409,6 +412,11 @@ export class Provider {
       earns: Math.floor((Math.max(0, balanceBytes) * payPerMegabyte) / 1_000_000),
       rekeyDue: used > noncesPerKey,
     };
+  }
+
+  /** Everybody's, in the order of registration. */
+  *statements(): Generator<Statement> {
+    for (const id of this.members.keys()) yield this.statement(id)!;
   }
 
   /** Every pair of forwarder and sender, the one used longest ago first. What it says has been saved. */

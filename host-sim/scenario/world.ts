@@ -4,7 +4,7 @@
  */
 
 import { encodeUtf8 } from '../../agent/core/bytes.js';
-import { powerProxy } from '../../agent/power-proxy/power-proxy.js';
+import { powerProxy } from '../../agent/power-proxy/job.js';
 import type { Bus, Publication } from '../sim/bus.js';
 import type { Host } from '../sim/host.js';
 import type { Kernel } from '../sim/kernel.js';

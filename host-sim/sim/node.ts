@@ -233,7 +233,10 @@ export class AgentNode {
       case 'redirect':
       case 'line':
       case 'line-deliver':
-        break; // Nor programs beside the agent, nor a subscriber's line.
+      case 'image-fetch':
+      case 'image-stop':
+      case 'slot':
+        break; // Nor programs beside the agent, nor a subscriber's line, nor firmware.
       default:
         unreachable(effect);
     }

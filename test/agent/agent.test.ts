@@ -68,6 +68,7 @@ test('a birth says init, subscribes, tells what it is and what it lacks, then re
   assert.equal(info['missing'], {
     kibbutz: 'not in this firmware',
     'power-proxy': 'not in this firmware',
+    update: 'not in this firmware',
     pppoe: 'no raw Ethernet here',
   });
   assert.ok(all.slice(0, 3).every(([, effect]) => effect.kind === 'publish' && effect.retain));
@@ -134,7 +135,7 @@ test('a request is answered with its transaction, an unknown verb with what was 
   assert.equal(body(published(settle(agent, 2))[0][1]), {
     transaction: 't1',
     ok: false,
-    error: 'verb: expected report or wake, got dance',
+    error: 'verb: expected report, wake or update, got dance',
   });
   agent.receive(3, {
     kind: 'message',
@@ -200,7 +201,7 @@ test('an agent refuses options that make no sense, naming them', () => {
 });
 
 test('no input makes an agent throw, and equal inputs give equal effects', async () => {
-  const { powerProxy } = await import('../../agent/power-proxy/power-proxy.js');
+  const { powerProxy } = await import('../../agent/power-proxy/job.js');
   const run = (seed: number) => {
     const random = new Random(seed, 'inputs');
     const agent = new Agent(0, { ...options, jobs: [powerProxy], telemetryMs: 3000 });

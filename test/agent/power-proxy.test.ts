@@ -4,7 +4,7 @@ import { Agent } from '../../agent/agent.js';
 import { digest, encodeUtf8 } from '../../agent/core/bytes.js';
 import { type CborValue, encodeCbor } from '../../agent/message/cbor.js';
 import type { Effect } from '../../agent/port/effect.js';
-import { powerProxy } from '../../agent/power-proxy/power-proxy.js';
+import { powerProxy } from '../../agent/power-proxy/job.js';
 import { silenceMs } from '../../agent/power-proxy/presence.js';
 import { parseIpv4Address, parseMac } from '../../agent/wire/address.js';
 import { arpLength, arpReply, arpRequest, emitArp, parseArp } from '../../agent/wire/arp.js';

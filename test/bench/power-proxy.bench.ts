@@ -16,6 +16,7 @@ import { encodeCbor } from '../../agent/message/cbor.js';
 import type { Rule } from '../../agent/message/messages.js';
 import type { Input } from '../../agent/port/effect.js';
 import { Fields } from '../../agent/power-proxy/fields.js';
+import { everyPart } from '../../agent/power-proxy/job.js';
 import { PowerProxy } from '../../agent/power-proxy/power-proxy.js';
 import { type CompiledRule, compareRules, compileRule, matches } from '../../agent/power-proxy/rule.js';
 import { parseMac } from '../../agent/wire/address.js';
@@ -87,7 +88,7 @@ function sleepingSite(hostCount: number, rules: readonly Rule[]): { agent: Agent
     limits: { ...defaultLimits, hosts: 1000, rules: 10_000 },
     jobs: [
       (now, context) => {
-        proxy = new PowerProxy(now, context, {});
+        proxy = new PowerProxy(now, context, everyPart, {});
         return proxy;
       },
     ],

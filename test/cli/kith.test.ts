@@ -43,7 +43,7 @@ test('the main job: nodes report, a rule is judged and wakes a host, a bad one i
   await eventually('three nodes ready', async () => {
     const { output } = await Process.runKith(['node', 'ls', ...broker]);
     return (
-      output.split('\n').filter(line => / ready jobs=power-proxy missing=kibbutz,pppoe /.test(line))
+      output.split('\n').filter(line => / ready jobs=power-proxy missing=kibbutz,pppoe,update /.test(line))
         .length === 3
     );
   });

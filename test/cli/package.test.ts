@@ -3,10 +3,11 @@
  * unpacked beside links to its declared dependencies only, and run with plain node. Nothing is written elsewhere.
  */
 
-import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { rootCertificates } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -85,6 +86,23 @@ test('the packed command decodes a capture that came with it', async () => {
     await kith('decode', join(unpacked, capture)),
     /^1 .* arp request 10\.0\.0\.2 → 10\.0\.0\.1$/m,
   );
+});
+
+test('the packed gateway reads the configuration that came with it', async () => {
+  const example = join(unpacked, 'edge/linux/agent.example.json');
+  writeFileSync(join(dirname(example), 'password'), 'secret');
+  writeFileSync(join(dirname(example), 'ca.pem'), rootCertificates[0] ?? '');
+  assert.is(await kith('agent', 'check', '--config', example), `${example}: ok\n`);
+});
+
+test('the packed command says what it cannot do without a checkout', async () => {
+  const board = ['--port', 'tcp://127.0.0.1:1', '--node', 'esp-1', '--to', 'mqtt://127.0.0.1'];
+  for (const words of [['moddable'], ['espruino', ...board]]) {
+    const program = join(unpacked, manifest().bin.kith);
+    const { code, output } = await Process.run(process.execPath, [program, 'flash', ...words]);
+    assert.is(code, 1);
+    assert.match(output, /missing: the sources of the firmware/);
+  }
 });
 
 test.run();

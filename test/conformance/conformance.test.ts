@@ -60,10 +60,11 @@ test('nothing in the lowered suite is what Espruino rejects', async () => {
   assert.equal(await faults(lowered), []);
 });
 
-test('XS prints the same bytes', () => {
-  const run = xs();
-  if (run) checkSame(run(modern));
-});
+for (const bits of [64, 32] as const)
+  test(`XS of ${bits} bits prints the same bytes`, () => {
+    const run = xs(bits);
+    if (run) checkSame(run(modern));
+  });
 
 test('Espruino prints the same bytes', () => {
   const run = espruino();

@@ -1,6 +1,7 @@
 /**
  * The engines: how each runs a bundle, and how one comes by it. XS is built from the npm package `@agoric/xsnap` once and
- * kept in node_modules/.cache; Espruino is the Linux binary that KITH_ESPRUINO names.
+ * kept in node_modules/.cache, for words of 64 bits and, as a board's are, of 32; Espruino is the Linux binary that
+ * KITH_ESPRUINO names.
  */
 
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -30,17 +31,20 @@ export const node: Run = bundle => {
   return lines;
 };
 
+/** 32: slots of 16 bytes and pointers of 4, as on a board. */
+export type Bits = 32 | 64;
+
 /** XS, built if it is not there yet; `undefined` if it cannot be, which has been said. */
-export function xs(): Run | undefined {
-  const program = xsnap();
+export function xs(bits: Bits = 64): Run | undefined {
+  const program = xsnap(bits);
   return program === undefined ? undefined : bundle => run(program, ['-m'], 'bundle.mjs', bundle);
 }
 
-/** What a machine of XS holds once a bundle has run, and all garbage is collected; `undefined` as for `xs`. */
+/** What a machine of XS with 32 bits holds once a bundle has run, and all garbage is collected; `undefined` as for `xs`. */
 export function xsMemory(
   bundle: string,
 ): { readonly slots: number; readonly chunkBytes: number } | undefined {
-  const program = xsnap();
+  const program = xsnap(32);
   if (program === undefined) return undefined;
   const folder = mkdtempSync(join(tmpdir(), 'kith-engine-'));
   try {
@@ -55,7 +59,7 @@ export function xsMemory(
 /** XS's snapshots (xsSnapshot.c): atoms of length (4 bytes, itself included), name, and data, all within one. */
 function sizesIn(snapshot: Buffer): { slots: number; chunkBytes: number } {
   const headerBytes = 8;
-  const slotBytes = 32;
+  const slotBytes = 16;
   let slots = 0;
   let chunkBytes = 0;
   for (let at = headerBytes; at < snapshot.length; at += snapshot.readUInt32BE(at)) {
@@ -103,14 +107,17 @@ function run(program: string, options: readonly string[], name: string, bundle: 
   }
 }
 
-function xsnap(): string | undefined {
+function xsnap(bits: Bits): string | undefined {
+  const suffix = bits === 32 ? '-32' : '';
   const cache = fileURLToPath(
-    new URL(`../../node_modules/.cache/kith/xsnap-${xsnapVersion}/`, import.meta.url),
+    new URL(`../../node_modules/.cache/kith/xsnap-${xsnapVersion}${suffix}/`, import.meta.url),
   );
   const program = join(cache, 'package/moddable/build/bin/lin/release/xsnap');
   if (existsSync(program)) return program;
   if (process.platform !== 'linux') return skipped('XS is only built on Linux');
   if (!needs('gcc', 'gcc') || !needs('make', 'make') || !needs('npm', 'npm')) return undefined;
+  if (bits === 32 && !canBuild32())
+    return skipped('gcc -m32 builds no program: apt-get install gcc-multilib');
   // Built beside it and moved there whole, so that two tests at once do no harm.
   mkdirSync(join(cache, '..'), { recursive: true });
   const folder = mkdtempSync(join(cache, '../building-'));
@@ -132,6 +139,7 @@ function xsnap(): string | undefined {
       'GOAL=release',
       `MODDABLE=${join(folder, 'package/moddable')}`,
       `XSNAP_VERSION=${xsnapVersion}`,
+      ...(bits === 32 ? ['CC=gcc -m32'] : []),
     ];
     execFileSync('make', ['-C', makefiles, '-f', 'xsnap.mk', ...options], {
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -147,6 +155,13 @@ function xsnap(): string | undefined {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+function canBuild32(): boolean {
+  const { status } = spawnSync('gcc', ['-m32', '-x', 'c', '-o', '/dev/null', '-'], {
+    input: 'int main(void) { return 0; }',
+  });
+  return status === 0;
 }
 
 function skipped(why: string): undefined {

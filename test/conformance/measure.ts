@@ -2,21 +2,29 @@
  * What runs on an engine to be measured: the agent with the power proxy, one sleeping host and eight rules. `modes` holds
  * one, put in by bundle.ts:
  *
- *     loaded   the code is there, no agent      the difference in memory is what the agent takes at rest
- *     bare     an agent without a job
- *     idle     the agent with the power proxy, without a rule or a host
- *     at-rest  the agent with the power proxy, the host and the rules
- *     speed    prints frames and messages per second
+ *     loaded      the code is there, no agent      the difference in memory is what the agent takes at rest
+ *     bare        an agent without a job
+ *     idle        the agent with the power proxy, without a rule or a host
+ *     ruled       the same with the host and the rules
+ *     board       as idle, with the limits and the parts of the power proxy that a Moddable board has
+ *     board-ruled
+ *     speed       prints frames and messages per second
  */
 
 import { Agent } from '../../agent/agent.js';
 import { encodeUtf8 } from '../../agent/core/bytes.js';
-import { powerProxy } from '../../agent/power-proxy/power-proxy.js';
+import { defaultLimits } from '../../agent/limits.js';
+import { datagramParts } from '../../agent/power-proxy/datagram-parts.js';
+import { powerProxy } from '../../agent/power-proxy/job.js';
+import { powerProxyOf } from '../../agent/power-proxy/power-proxy.js';
+import { limits as limitsOfBoards } from '../../edge/moddable/limits.js';
 import { frames } from './frames.js';
 import { bytesOf } from './scenario.js';
 
+export type Mode = 'loaded' | 'bare' | 'idle' | 'ruled' | 'board' | 'board-ruled' | 'speed';
+
 /** In an array, or the bundler would leave out what it knows not to run. */
-declare const modes: readonly ('loaded' | 'bare' | 'idle' | 'at-rest' | 'speed')[];
+declare const modes: readonly Mode[];
 declare const frameCount: number;
 declare function print(line: string): void;
 declare const performance: { now(): number } | undefined;
@@ -42,20 +50,26 @@ const rules: readonly string[] = [
   '{"trigger":{"any":true},"action":"drop","priority":0}',
 ];
 
-function made(withJob: boolean, withRules: boolean): Agent {
+function made(mode: Mode): Agent {
+  const isBoard = mode === 'board' || mode === 'board-ruled';
   const agent = new Agent(0, {
     site: 'home',
     node: 'gw-1',
     firmware: 'measure 1',
     platform: 'any',
     boot: '00000001',
-    links: [{ name: 'lan', mac: bytesOf('02005e100001') }],
-    jobs: withJob ? [powerProxy] : [],
+    links: [
+      isBoard
+        ? { name: 'udp', mac: bytesOf('02005e100001'), hearsOthers: false, hears: 'datagrams' }
+        : { name: 'lan', mac: bytesOf('02005e100001') },
+    ],
+    jobs: mode === 'bare' ? [] : [isBoard ? powerProxyOf(datagramParts) : powerProxy],
+    limits: isBoard ? limitsOfBoards : defaultLimits,
     saved: {},
     telemetryMs: 1e9,
   });
   agent.receive(0, { kind: 'bus-up', sessionPresent: false });
-  if (withRules) {
+  if (mode === 'ruled' || mode === 'board-ruled' || mode === 'speed') {
     publish(
       agent,
       'host/desktop',
@@ -86,7 +100,7 @@ function settle(agent: Agent, now: number): number {
 }
 
 function speed(): void {
-  const agent = made(true, true);
+  const agent = made('speed');
   const mix = [
     frames.arp1,
     frames.mdns1,
@@ -125,7 +139,7 @@ const mode = modes[0];
 if (mode === 'speed') speed();
 else {
   const before = variables();
-  if (mode !== 'loaded') kept.push(made(mode !== 'bare', mode === 'at-rest'));
+  if (mode !== 'loaded') kept.push(made(mode));
   print(`variables ${before} ${variables()} ${kept.length}`);
 }
 (globalThis as { kept?: unknown }).kept = [kept, made, speed];

@@ -44,11 +44,14 @@ test('docs/platforms.md says of jobs, features and sizes what holds today', asyn
 });
 
 (process.platform === 'linux' && needs('gcc', 'gcc') && needs('make', 'make') ? test : test.skip)(
-  'on XS an agent at rest without a job keeps to 1,024 slots and 16 KB beyond its code',
+  'on XS of 32 bits the agent at rest keeps to 1,024 slots and 16 KB beyond its code, with the power proxy too',
   async () => {
-    const memory = await memoryOnXs('bare');
-    if (!memory) return;
-    assert.ok(memory.slots > 0 && isWithinAim(memory), JSON.stringify(memory));
+    const loaded = await memoryOnXs('loaded');
+    if (!loaded) return;
+    for (const mode of ['bare', 'idle', 'board'] as const) {
+      const memory = await memoryOnXs(mode, loaded);
+      assert.ok(memory && memory.slots > 0 && isWithinAim(memory), `${mode}: ${JSON.stringify(memory)}`);
+    }
   },
 );
 

@@ -12,15 +12,19 @@ import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'esbuild';
 import { Agent } from '../../agent/agent.js';
 import { encodeUtf8 } from '../../agent/core/bytes.js';
-import { type JobName, jobNames } from '../../agent/job.js';
+import { type JobFactory, type JobName, jobNames } from '../../agent/job.js';
 import { type CborMap, type CborValue, decodeCbor, encodeCbor } from '../../agent/message/cbor.js';
 import { descriptors } from '../../agent/message/messages.js';
-import { powerProxyWith } from '../../agent/power-proxy/power-proxy.js';
+import type { Link } from '../../agent/port/platform.js';
+import { datagramParts } from '../../agent/power-proxy/datagram-parts.js';
+import { powerProxyWith } from '../../agent/power-proxy/job.js';
+import { powerProxyOf } from '../../agent/power-proxy/power-proxy.js';
 import { buildFirmware } from '../../edge/espruino/build.js';
 import { missing, SmallAgent } from '../../edge/espruino/small-agent.js';
 import { SmallProxy } from '../../edge/espruino/small-proxy.js';
 import { bundle, type Dialect } from './bundle.js';
 import { espruino, node, type Run, xs, xsMemory } from './engines.js';
+import type { Mode } from './measure.js';
 import { bytesOf } from './scenario.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -36,11 +40,14 @@ interface Platform {
 }
 
 const platforms: readonly Platform[] = [
-  { name: 'Linux gateway', entries: ['edge/linux/main.ts'], why: {} },
+  { name: 'Linux gateway', entries: ['edge/linux/main.ts'], why: reasonsIn('edge/linux/platform.ts') },
   {
     name: 'Simulator',
     entries: ['host-sim/cli/sim.ts', 'host-sim/cli/sim-kibbutz.ts', 'host-sim/cli/proxy.ts'],
-    why: { pppoe: 'no scenario has it; `kith bras` and `kith pppoe` run it on real interfaces' },
+    why: {
+      pppoe: 'no scenario has it; `kith bras` and `kith pppoe` run it on real interfaces',
+      update: 'it has no firmware',
+    },
   },
   {
     name: 'Moddable, ESP32',
@@ -53,7 +60,7 @@ const platforms: readonly Platform[] = [
 /** The reasons that a platform's source gives its agent for its birth message. */
 function reasonsIn(file: string): { readonly [job in JobName]?: string } {
   if (!existsSync(root + file)) return {};
-  const given = /missing: \{([^}]*)\}/.exec(readFileSync(root + file, 'utf8'))?.[1] ?? '';
+  const given = /missing(?:: Missing =|:) \{([^}]*)\}/.exec(readFileSync(root + file, 'utf8'))?.[1] ?? '';
   const reasons: { [job in JobName]?: string } = {};
   for (const job of jobNames) {
     const reason = new RegExp(`'?${job}'?: '([^']+)'`).exec(given)?.[1];
@@ -67,6 +74,7 @@ const jobFiles: { readonly [job in JobName]: readonly string[] } = {
   kibbutz: ['agent/kibbutz/job.ts', 'agent/kibbutz/kibbutz.ts'],
   'power-proxy': ['agent/power-proxy/power-proxy.ts', 'edge/espruino/small-proxy.ts'],
   pppoe: ['agent/pppoe/job.ts'],
+  update: ['agent/update/job.ts'],
 };
 
 /** What an entry comes to, minified, without the packages it needs. */
@@ -76,11 +84,13 @@ interface Bundled {
   readonly otherBytes: number;
 }
 
-/** What edge/moddable's manifest puts in the place of sdk.d.ts. */
+/** What edge/moddable's manifest puts in the place of sdk.d.ts and slots.d.ts. */
 const sdkOfBoards: Plugin = {
   name: 'sdk',
   setup({ onResolve }) {
-    onResolve({ filter: /^\.\/sdk\.js$/ }, ({ resolveDir }) => ({ path: `${resolveDir}/sdk-esp32.js` }));
+    onResolve({ filter: /^\.\/(sdk|slots)\.js$/ }, ({ path: file, resolveDir }) => ({
+      path: `${resolveDir}/${file.replace('.js', '-esp32.js')}`,
+    }));
   },
 };
 
@@ -136,16 +146,26 @@ function lastOf(
   return last;
 }
 
-/** The power proxy of agent/ on a link where it hears frames. */
-const onFrames: Ask = (leaf, payload, answerLeaf) => {
+/** The power proxy of agent/ on a link where it hears frames, and as boards have it. */
+const onFrames = askOf({ name: 'lan', mac: bytesOf('02005e100001') }, powerProxyWith({ seed: 1 }));
+const onDatagrams = askOf(
+  { name: 'udp', mac: bytesOf('02005e100001'), hearsOthers: false, hears: 'datagrams' },
+  powerProxyOf(datagramParts),
+);
+
+function askOf(link: Link, job: JobFactory): Ask {
+  return (leaf, payload, answerLeaf) => ask(link, job, [leaf, payload, answerLeaf]);
+}
+
+function ask(link: Link, job: JobFactory, [leaf, payload, answerLeaf]: Parameters<Ask>): CborMap | undefined {
   const agent = new Agent(0, {
     site: 'home',
     node: 'gw-1',
     firmware: 'probe',
     platform: 'any',
     boot: '00000001',
-    links: [{ name: 'lan', mac: bytesOf('02005e100001') }],
-    jobs: [powerProxyWith({ seed: 1 })],
+    links: [link],
+    jobs: [job],
     saved: {},
   });
   agent.receive(0, { kind: 'bus-up', sessionPresent: false });
@@ -160,7 +180,7 @@ const onFrames: Ask = (leaf, payload, answerLeaf) => {
     agent.poll(now);
   }
   return lastOf(agent.outbox, answerLeaf) ?? last;
-};
+}
 
 const onEspruino: Ask = (leaf, payload, answerLeaf) => {
   const agent = new SmallAgent(0, {
@@ -204,20 +224,40 @@ const samples: { readonly [trigger: string]: CborValue } = {
 const actions: { readonly [action: string]: CborMap } = {
   wake: { action: 'wake' },
   drop: { action: 'drop' },
-  respond: { action: 'respond', responder: 'arp' },
+  respond: { action: 'respond' },
   redirect: { action: 'redirect', redirect: { stub: 'ids' } },
 };
 
-/** All that may stand in a trigger, by the contract: one without a sample is a fault here. */
-function triggerNames(): string[] {
+/** What each responder is asked by, or that it is time. */
+const asking: { readonly [responder: string]: CborMap } = {
+  arp: { arp: {} },
+  nd: { icmpv6: { type: 135 } },
+  echo: { icmp: { type: 8 } },
+  igmp: { ipv4: { protocol: 2 } },
+  mld: { icmpv6: { type: 130 } },
+  mdns: { mdns: {} },
+  llmnr: { llmnr: {} },
+  nbns: { nbns: {} },
+  ssdp: { udp: { dstPort: 1900 } },
+  snmp: { udp: { dstPort: 161 } },
+  'tcp-keepalive': { tcp: {} },
+  dhcp: { timer: { every: '1m' } },
+  dhcpv6: { timer: { every: '1m' } },
+  'nat-keepalive': { timer: { every: '1m' } },
+};
+
+/** What the contract lets stand in a field of a rule; one without a sample is a fault here. */
+function namesOf(field: 'trigger' | 'responder?', sampled: { readonly [name: string]: unknown }): string[] {
   const shape = (descriptors.rule as unknown as [string, string | unknown]).find(
-    part => Array.isArray(part) && part[0] === 'trigger',
-  ) as unknown as [string, readonly (readonly [string])[]] | undefined;
-  const keys = (shape?.[1] ?? []).filter(Array.isArray).map(([key]) => key.replace('?', ''));
-  const without = keys.filter(key => samples[key] === undefined);
-  if (keys.length === 0 || without.length > 0)
-    throw new Error(`triggers: expected a sample of each, got none of ${without.join(', ') || 'any'}`);
-  return keys;
+    part => Array.isArray(part) && part[0] === field,
+  ) as unknown as [string, readonly (string | readonly [string])[]] | undefined;
+  const names = (shape?.[1] ?? [])
+    .slice(1)
+    .map(part => (typeof part === 'string' ? part : part[0].replace('?', '')));
+  const without = names.filter(name => sampled[name] === undefined);
+  if (names.length === 0 || without.length > 0)
+    throw new Error(`${field}: expected a sample of each, got none of ${without.join(', ') || 'any'}`);
+  return names;
 }
 
 const json = (value: CborValue) => encodeUtf8(JSON.stringify(value));
@@ -225,7 +265,7 @@ const json = (value: CborValue) => encodeUtf8(JSON.stringify(value));
 /** A row: what is asked for, and how. */
 interface Feature {
   readonly what: string;
-  ask(ask: Ask): string | undefined;
+  ask(ask: Ask): 'yes' | 'accepted' | { readonly no: string };
 }
 
 function rule(what: string, payload: Uint8Array): Feature {
@@ -233,15 +273,16 @@ function rule(what: string, payload: Uint8Array): Feature {
     what,
     ask: ask => {
       const status = ask('rule/probe', payload, 'rule/probe/status');
-      if (status?.['status'] === 'accepted') return undefined;
-      return String(status?.['reason'] ?? 'no answer');
+      if (status?.['status'] !== 'accepted') return { no: String(status?.['reason'] ?? 'no answer') };
+      const warnings = (status['warnings'] ?? []) as readonly CborMap[];
+      return warnings.some(({ kind }) => kind === 'unanswerable') ? 'accepted' : 'yes';
     },
   };
 }
 
 function features(): Feature[] {
   const rows: Feature[] = [];
-  for (const name of triggerNames())
+  for (const name of namesOf('trigger', samples))
     rows.push(
       rule(
         `trigger \`${name}\``,
@@ -249,9 +290,16 @@ function features(): Feature[] {
       ),
     );
   for (const [name, action] of Object.entries(actions)) {
-    const trigger: CborMap = name === 'respond' ? { arp: {} } : { udp: { dstPort: 5683 } };
+    const trigger = { udp: { dstPort: 5683 } };
     rows.push(rule(`action \`${name}\``, json({ host, trigger, ...action })));
   }
+  for (const responder of namesOf('responder?', asking))
+    rows.push(
+      rule(
+        `responder \`${responder}\``,
+        json({ host, trigger: asking[responder] as CborMap, action: 'respond', responder }),
+      ),
+    );
   rows.push(
     rule(
       'a rule in CBOR instead of JSON',
@@ -267,17 +315,13 @@ function features(): Feature[] {
           json(verb === 'wake' ? { transaction: 't', host } : { transaction: 't' }),
           `response/${verb}`,
         );
-        if (answer?.['ok'] === true) return undefined;
-        return String(answer?.['error'] ?? 'no answer');
+        return answer?.['ok'] === true ? 'yes' : { no: String(answer?.['error'] ?? 'no answer') };
       },
     });
   return rows;
 }
 
 const notBuilt = 'not built';
-/** Its agent is the one of the gateway, its link less (edge/moddable/udp-link.ts). */
-const udpOnly = 'Moddable, ESP32';
-const taken = 'accepted';
 
 /** Everything above `measuredHeading`. */
 export async function describeFast(): Promise<string> {
@@ -285,7 +329,7 @@ export async function describeFast(): Promise<string> {
   const notes: string[] = [];
   const noted = (reason: string): string => {
     // The same for all of them.
-    const why = reason.replace(/^trigger\.\w+:/, 'trigger:');
+    const why = reason.replace(/^trigger\.\w+:/, 'trigger:').replace(/^(responder: .*), got [\w-]+$/, '$1');
     if (!notes.includes(why)) notes.push(why);
     return `no (${notes.indexOf(why) + 1})`;
   };
@@ -299,7 +343,7 @@ export async function describeFast(): Promise<string> {
         return hasJob(at, job) ? 'yes' : noted(why[job] ?? 'not in its build');
       }),
     ]);
-  const asks: readonly (Ask | undefined)[] = [onFrames, onFrames, onFrames, onEspruino];
+  const asks: readonly (Ask | undefined)[] = [onFrames, onFrames, onDatagrams, onEspruino];
   for (const feature of features())
     rows.push([
       feature.what,
@@ -307,9 +351,8 @@ export async function describeFast(): Promise<string> {
         const ask = asks[at];
         if (!builds[at]) return notBuilt;
         if (!ask || !hasJob(at, 'power-proxy')) return noted('no power proxy in its build');
-        const why = feature.ask(ask);
-        if (why !== undefined) return noted(why);
-        return platforms[at]!.name === udpOnly && /^(trigger|action)/.test(feature.what) ? taken : 'yes';
+        const said = feature.ask(ask);
+        return typeof said === 'string' ? said : noted(said.no);
       }),
     ]);
   const sizes: string[][] = [];
@@ -324,13 +367,13 @@ export async function describeFast(): Promise<string> {
   return `# Platforms
 
 Written by \`node --import tsx test/conformance/platforms.ts\`; not to be edited. How each platform is used: [gateway.md](gateway.md),
-[espruino.md](espruino.md).
+[moddable.md](moddable.md), [espruino.md](espruino.md).
 
 The same agent, and the same conformance suite (test/conformance/: vectors, scenarios with frames, times and rules), runs on Node, XS and
 Espruino, and prints the same bytes on each; Espruino leaves out text beyond Latin-1. That a platform's *firmware* does less than its
 engine could is what the first table is about: a job is there if what the firmware is built from holds it; a rule or a request, if its
-agent accepted one when this was written. *Accepted* says no more than that: a Moddable board's link hears UDP to the board and mDNS alone
-(edge/moddable/udp-link.ts), so what asks for other frames never matches there.
+agent accepted one when this was written. *Accepted* says no more than that: the status has the warning \`unanswerable\`, for a Moddable
+board hears UDP to the board, to all, and mDNS alone (edge/moddable/udp-link.ts), and no other frame ever matches there.
 
 ## Jobs and features
 
@@ -375,7 +418,6 @@ const engines: readonly {
   { name: 'Espruino for Linux', dialect: 'espruino', frameCount: 1_000, run: espruino },
 ];
 
-type Mode = 'loaded' | 'bare' | 'idle' | 'at-rest' | 'speed';
 const measure = (mode: Mode, dialect: Dialect, frameCount = 0) =>
   bundle('measure.ts', dialect, { minify: true, define: { modes: [mode], frameCount } });
 
@@ -385,13 +427,15 @@ export function isWithinAim({ slots, chunkBytes }: { readonly slots: number; rea
   return slots <= aim.slots && chunkBytes <= aim.chunkBytes;
 }
 
-/** What an agent takes on XS beyond its code; `undefined` where there is no XS. */
-export async function memoryOnXs(
-  mode: 'bare' | 'idle' | 'at-rest',
-): Promise<{ readonly slots: number; readonly chunkBytes: number } | undefined> {
-  const loaded = xsMemory(await measure('loaded', 'modern'));
+interface Memory {
+  readonly slots: number;
+  readonly chunkBytes: number;
+}
+
+/** What XS holds in a mode; beyond `loaded`, which is its code. `undefined` where there is no XS of 32 bits. */
+export async function memoryOnXs(mode: Mode, loaded?: Memory): Promise<Memory | undefined> {
   const made = xsMemory(await measure(mode, 'modern'));
-  if (!loaded || !made) return undefined;
+  if (!made || !loaded) return made;
   return { slots: made.slots - loaded.slots, chunkBytes: made.chunkBytes - loaded.chunkBytes };
 }
 
@@ -419,20 +463,21 @@ async function describeMeasured(): Promise<string> {
     };
     rates.push([name, size, median('frames/s'), median('messages/s')]);
   }
+  const loaded = await memoryOnXs('loaded');
   for (const [mode, words] of [
     ['bare', 'agent without a job'],
     ['idle', 'with the power proxy, no rule'],
-    ['at-rest', 'with the power proxy, 8 rules and a host asleep'],
+    ['ruled', 'with the power proxy, 8 rules and a host asleep'],
+    ['board', 'as on a Moddable board, no rule'],
+    ['board-ruled', 'as on a Moddable board, 8 rules and a host asleep'],
   ] as const) {
-    const onXs = await memoryOnXs(mode);
+    const onXs = loaded && (await memoryOnXs(mode, loaded));
     const run = espruino();
     const words3 = run?.(await measure(mode, 'espruino')).find(line => line.startsWith('variables '));
     const [, before, after] = words3?.split(' ') ?? [];
     memory.push([
       words,
-      onXs
-        ? `${grouped(onXs.slots)} slots of 32 bytes, ${grouped(onXs.chunkBytes)} bytes of chunks`
-        : 'not measured',
+      onXs ? `${grouped(onXs.slots)} slots, ${grouped(onXs.chunkBytes)} bytes of chunks` : 'not measured',
       onXs ? (isWithinAim(onXs) ? 'yes' : 'no') : 'not measured',
       before === undefined ? 'not measured' : `${grouped(Number(after) - Number(before))} variables`,
     ]);
@@ -449,10 +494,12 @@ out, both counted. The middle of ${runsEach} runs of ${engines.map(({ frameCount
 
 ${table(['engine', 'this program, minified', 'frames/s', 'messages/s'], rates)}
 
-RAM of the agent beyond its code: the difference between a machine with the code alone and one with the agent, all garbage collected; on XS
-from its snapshot (64-bit: slots and pointers are twice a board's), on Espruino \`process.memory().usage\` (27-byte variables; a board's have 12 to
-16). Node's heap says little of an agent; the daemon's resident memory is in [gateway.md](gateway.md), the variables of Espruino's own
-firmware in [espruino.md](espruino.md).
+RAM of the agent beyond its code: the difference between a machine with the code alone and one with the agent, all garbage collected. On XS
+from its snapshot, built with \`gcc -m32\`: slots of 16 bytes and pointers of 4, as on a board; its code and constant tables a board has in
+flash. On Espruino \`process.memory().usage\` (27-byte variables; a board's have 12 to 16). *As on a Moddable board*: with its limits
+(edge/moddable/limits.ts) and the parts of the power proxy that it can use (agent/power-proxy/datagram-parts.ts), without its sockets and
+its kibbutz. Node's heap says little of an agent; the daemon's resident memory is in [gateway.md](gateway.md), the variables of Espruino's
+own firmware in [espruino.md](espruino.md), what a Moddable machine needs in all in [moddable.md](moddable.md).
 
 ${table(['', 'XS', `within ${grouped(aim.slots)} slots and ${grouped(aim.chunkBytes)} bytes`, 'Espruino'], memory)}
 `;

@@ -158,6 +158,12 @@ export function describe(effect: Effect): string {
       return `radio ${effect.state}`;
     case 'path-priority':
       return `path-priority ${effect.path} ${effect.priority}`;
+    case 'image-fetch':
+      return `image-fetch ${effect.uri} ${effect.from} ${effect.size}`;
+    case 'image-stop':
+      return 'image-stop';
+    case 'slot':
+      return `slot ${effect.action}`;
     case 'line':
       return effect.state === 'up' ? `line up ${formatHex(effect.address)}` : 'line down';
     default:

@@ -4,9 +4,10 @@
 
 import { formatHex } from '../../agent/core/bytes.js';
 import { encodeCbor } from '../../agent/message/cbor.js';
-import { powerProxyWith } from '../../agent/power-proxy/power-proxy.js';
+import { powerProxyWith } from '../../agent/power-proxy/job.js';
 import { frames } from './frames.js';
 import type { Scenario, Step } from './scenario.js';
+import { updateScenario } from './update-scenario.js';
 
 const host = '3c:22:fb:01:02:03';
 const asleep = `{"mac":"${host}","ipv4":["192.0.2.10"],"ipv6":["fe80::3e22:fbff:fe01:203","2001:db8::10"],"names":["desktop"],"groups":["239.1.2.3","ff02::1:2345"],"services":[{"name":"Desktop","type":"_ssh._tcp","port":22,"txt":["path=/"]}],"state":"asleep"}`;
@@ -215,4 +216,5 @@ export const scenarios: readonly Scenario[] = [
     ],
     expect: ['save sleeper/', 'event/registered', 'event/wake', 'event/awake'],
   },
+  updateScenario(),
 ];

@@ -61,7 +61,11 @@ maybe('it reports, takes a rule, answers, and leaves in an orderly way at SIGTER
   const info = gateway.last('info');
   assert.is(info?.['platform'], 'linux');
   assert.equal(info?.['jobs'], ['power-proxy']);
-  assert.equal(info?.['missing'], { kibbutz: 'not configured', pppoe: 'not configured' });
+  assert.equal(info?.['missing'], {
+    kibbutz: 'not configured',
+    pppoe: 'not configured',
+    update: 'it comes with the packages of the system',
+  });
   assert.not(isAnswered(neighbour, '192.168.7.9'));
   await gateway.put('rule/arp', answer);
   assert.ok(isAnswered(neighbour, '192.168.7.9'));

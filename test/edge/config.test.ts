@@ -168,7 +168,7 @@ test('each fault is told with the path of its field, what was expected and what 
     ],
     [
       jobs({ kibbutz: { ...kibbutz, local: { interface: 'w', group: 'fe80::1' } } }),
-      /^jobs\.kibbutz\.local\.group: expected an IPv6 multicast address, got fe80::1$/,
+      /^jobs\.kibbutz\.local\.group: expected a multicast address, got fe80::1$/,
     ],
     [
       jobs({ kibbutz: { ...kibbutz, registrationFile: 'secret' } }),

@@ -24,6 +24,8 @@ export class Gateway {
   /** Configuration, store and the broker's files. */
   readonly directory = mkdtempSync(join(tmpdir(), 'kith-gateway-'));
   readonly namespace: Namespace;
+  /** What Node runs as the daemon. */
+  program: readonly string[] = ['--import', 'tsx', main];
   /** The daemon while it runs. */
   daemon: Process | undefined;
   private broker: Process | undefined;
@@ -66,7 +68,7 @@ export class Gateway {
 
   /** Starts the daemon; `wrapper` goes before its command line. */
   async start(ready = /runs: /, wrapper: readonly string[] = []): Promise<Process> {
-    const words = [process.execPath, '--import', 'tsx', main, '--config', this.path('agent.json')];
+    const words = [process.execPath, ...this.program, '--config', this.path('agent.json')];
     const [first, ...more] = [...wrapper, ...words];
     const [program, ...rest] = this.namespace.command(first, ...more);
     this.daemon = await Process.start(program, rest, ready);
@@ -85,11 +87,12 @@ export class Gateway {
     this.ear = undefined;
   }
 
-  /** Hears everything from now on, and all that is retained. */
-  async listen(): Promise<void> {
+  /** Hears everything from now on, or these leaves (`+` for any part), and all that is retained. */
+  async listen(...leaves: readonly string[]): Promise<void> {
     // It says nothing when it has subscribed; a retained message tells.
     this.namespace.run('mosquitto_pub', '-r', '-t', 'kith/ear', '-m', 'open');
-    const words = ['-F', '%r %t %x', '-t', 'kith/#'];
+    const filters = leaves.length === 0 ? ['kith/#'] : ['kith/ear', ...leaves.map(leaf => `${base}/${leaf}`)];
+    const words = ['-F', '%r %t %x', ...filters.flatMap(filter => ['-t', filter])];
     const [program, ...rest] = this.namespace.command('mosquitto_sub', ...words);
     this.ear = await Process.start(program, rest, /kith\/ear/);
   }

@@ -1,14 +1,18 @@
 /** The outbox of a gateway: what waits, what takes its place, and what a crash and a full disk leave of it. */
 
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, truncateSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { encodeCbor } from '../../agent/message/cbor.js';
 import { type Outbox, openOutbox } from '../../edge/linux/outbox.js';
+import { openStore } from '../../edge/linux/store.js';
+import { SmallDisk } from '../support/small-disk.js';
 
 const base = 'kith/1/home/gw-1';
+const onDisk = SmallDisk.available() ? test : test.skip;
 let directory = '';
 let outboxes: Outbox[] = [];
 let faults: string[] = [];
@@ -19,7 +23,8 @@ test.before.each(() => {
 test.after.each(async () => {
   for (const outbox of outboxes) await outbox.close();
   outboxes = [];
-  rmSync(directory, { recursive: true });
+  SmallDisk.removeAll();
+  rmSync(directory, { recursive: true, force: true });
 });
 
 function open(maxBytes?: number): Outbox {
@@ -146,14 +151,69 @@ test('kill -9 right after an event was added loses nothing of it', () => {
   assert.equal(faults, []);
 });
 
-test('a power cut in the middle of a write loses at most the newest event', async () => {
+test('a power cut at any byte of two records: events before them are there, and each of the two once or not at all', async () => {
   const before = open();
-  for (const name of ['a', 'b', 'c']) before.add(event(name));
-  await close(before);
+  for (const name of ['a', 'b']) before.add(event(name));
   const log = join(directory, 'state');
-  const { size } = (await import('node:fs')).statSync(log);
-  truncateSync(log, size - 5);
-  assert.equal(waiting(open()), ['a', 'b']);
+  const { length: from } = readFileSync(log);
+  // `a` is acknowledged, and `c` happens.
+  const sent = before.next();
+  if (!sent) throw new Error('expected one');
+  before.settle(sent, 'acknowledged');
+  const { length: between } = readFileSync(log);
+  before.add(event('c'));
+  await close(before);
+  const whole = readFileSync(log);
+  for (let length = from; length <= whole.length; length++) {
+    writeFileSync(log, whole.subarray(0, length));
+    const cut = open();
+    const expected = length < between ? ['a', 'b'] : length < whole.length ? ['b'] : ['b', 'c'];
+    assert.equal(waiting(cut), expected, `cut at ${length}`);
+    // What happens now does not take the place of what was there.
+    cut.add(event('d'));
+    await close(cut);
+    const again = open();
+    assert.equal(waiting(again), [...expected, 'd']);
+    await close(again);
+  }
+});
+
+onDisk('on a full disk it goes on in memory, and what waits is on disk when there is room', async () => {
+  const disk = SmallDisk.make(64);
+  directory = disk.path;
+  const outbox = open();
+  outbox.add(event('kept'));
+  const giveBack = disk.fill();
+  for (let i = 0; i < 100; i++) outbox.add(event(`e${i}`, 'x'.repeat(100)));
+  assert.is(faults.length, 1);
+  assert.match(faults[0], /ENOSPC/);
+  assert.ok(outbox.unkeptCount > 50);
+  const sent = outbox.next();
+  if (!sent) throw new Error('expected one');
+  outbox.settle(sent, 'acknowledged');
+  giveBack();
+  outbox.add(event('last'));
+  assert.is(outbox.unkeptCount, 0);
+  await close(outbox);
+  const left = waiting(open());
+  assert.is(left.length, 101);
+  assert.is(left.at(-1), 'last');
+});
+
+test('what another version kept is left aside, told, and there for that version', async () => {
+  const store = openStore(directory, { onFault: fault => faults.push(fault.message) });
+  store.save('0000000000000005', encodeCbor({ version: 2, topics: ['x'] }));
+  store.save('later/format', new Uint8Array([1, 2, 3]));
+  await store.close();
+  const outbox = open();
+  assert.is(outbox.length, 0);
+  assert.is(faults.length, 2);
+  assert.match(faults[0], /outbox: 0000000000000005 is left aside: not as this version keeps publications/);
+  outbox.add(event('new'));
+  await close(outbox);
+  const kept = openStore(directory, { onFault: fault => faults.push(fault.message) });
+  assert.equal(Object.keys(kept.saved()).sort(), ['0000000000000005', '0000000000000006', 'later/format']);
+  await kept.close();
 });
 
 test.run();

@@ -7,7 +7,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Random } from '../../agent/core/random.js';
 import { openStore, type Store, type StoreOptions } from '../../edge/linux/store.js';
+import { eventually } from '../support/process.js';
+import { SmallDisk } from '../support/small-disk.js';
 
+const onDisk = SmallDisk.available() ? test : test.skip;
 let directory = '';
 let faults: string[] = [];
 const stores: Store[] = [];
@@ -18,6 +21,7 @@ test.before.each(() => {
 });
 test.after.each(async () => {
   for (const store of stores.splice(0)) await store.close();
+  SmallDisk.removeAll();
   rmSync(directory, { recursive: true, force: true });
 });
 
@@ -162,6 +166,130 @@ test('a leftover of a cut-off rewrite changes nothing', async () => {
   appendFileSync(`${log()}.new`, 'half a file');
   assert.equal(plain(open()), { key: 'value' });
   assert.ok(readdirSync(directory).includes('state'));
+});
+
+onDisk(
+  'a full disk: values are in force, told once and by key, and on disk when there is room, by themselves',
+  async () => {
+    const disk = SmallDisk.make(128);
+    directory = disk.path;
+    let mended = 0;
+    const store = open({ retryMs: 20, onMended: () => mended++ });
+    store.save('rule/a', bytes('old'));
+    store.save('rule/kept', bytes('kept'));
+    await store.synced();
+    const giveBack = disk.fill();
+    store.save('rule/a', new Uint8Array(6000).fill(1));
+    for (let i = 0; i < 50; i++) store.save('rule/b', new Uint8Array(6000 + i).fill(2));
+    assert.is(faults.length, 1);
+    assert.match(
+      faults[0],
+      /store .*: cannot be written: ENOSPC.*; what changes is in force but lost at a restart/,
+    );
+    assert.equal(
+      [store.keeps('rule/a'), store.keeps('rule/b'), store.keeps('rule/kept')],
+      [false, false, true],
+    );
+    assert.is(store.unkeptCount, 2);
+    assert.is(store.saved()['rule/b'].length, 6049);
+    assert.not(readdirSync(directory).includes('state.new'), 'half a file takes no room');
+    // A crash now: the values before count.
+    const crashed = readFileSync(log());
+    giveBack();
+    await eventually('all on disk', () => mended === 1);
+    assert.ok(store.keeps('rule/a') && store.unkeptCount === 0);
+    await shut(store);
+    const again = open();
+    assert.equal([again.saved()['rule/a'].length, again.saved()['rule/b'].length], [6000, 6049]);
+    await shut(again);
+    writeFileSync(log(), crashed);
+    assert.equal(plain(open()), { 'rule/a': 'old', 'rule/kept': 'kept' });
+    assert.is(faults.length, 1);
+  },
+);
+
+onDisk(
+  'a full disk at the start, and the log damaged: what can be read is used, the damaged file is kept',
+  async () => {
+    const disk = SmallDisk.make(64);
+    directory = disk.path;
+    const store = open();
+    store.save('rule/a', bytes('value'));
+    store.save('rule/b', new Uint8Array(5000));
+    await shut(store);
+    appendFileSync(log(), 'damage');
+    const damaged = readFileSync(log());
+    const giveBack = disk.fill();
+    const full = open({ retryMs: 20 });
+    assert.is(Buffer.from(full.saved()['rule/a']).toString(), 'value');
+    assert.match(faults[0], /are damaged; the last good values are used, the file is kept as/);
+    assert.match(faults[1], /cannot be written: ENOSPC/);
+    assert.equal(readFileSync(`${log()}.damaged`), damaged);
+    giveBack();
+    await eventually('a new log', () => readFileSync(log()).length < damaged.length);
+    await shut(full);
+    assert.is(open().saved()['rule/b'].length, 5000);
+    assert.is(faults.length, 2);
+  },
+);
+
+onDisk('no room to write the log anew: it grows as long as there is room for a record', async () => {
+  const disk = SmallDisk.make(256);
+  directory = disk.path;
+  const store = open();
+  // 24 KB in force, 130 KB of log: a second file has room only for a while.
+  for (let i = 0; i < 40; i++) {
+    store.save(`key-${i % 8}`, new Uint8Array(3000).fill(i));
+    if (i === 30) writeFileSync(join(directory, 'other'), Buffer.alloc(128_000));
+  }
+  assert.ok(store.counters.get('failed') > 0);
+  await shut(store);
+  assert.equal(faults, []);
+  const again = open();
+  for (let i = 32; i < 40; i++) assert.is(again.saved()[`key-${i % 8}`][0], i);
+});
+
+onDisk('a read-only file system: opened, read, told; written when it can be', async () => {
+  const disk = SmallDisk.make(64);
+  directory = disk.path;
+  const first = open();
+  first.save('rule/a', bytes('value'));
+  await shut(first);
+  disk.remount('ro');
+  let mended = 0;
+  const store = open({ retryMs: 20, onMended: () => mended++ });
+  assert.equal(plain(store), { 'rule/a': 'value' });
+  store.save('rule/b', bytes('later'));
+  assert.is(faults.length, 1);
+  assert.match(faults[0], /cannot be written: EROFS/);
+  assert.ok(store.keeps('rule/a') && !store.keeps('rule/b'));
+  disk.remount('rw');
+  await eventually('all on disk', () => mended === 1);
+  await shut(store);
+  assert.equal(plain(open()), { 'rule/a': 'value', 'rule/b': 'later' });
+});
+
+test('a power cut before a rewritten log took the place of the former one: the former counts, whatever stands beside', async () => {
+  const store = open();
+  store.save('key', bytes('old'));
+  await shut(store);
+  const former = readFileSync(log());
+  const newer = open();
+  newer.save('key', bytes('newer'));
+  await shut(newer);
+  const written = readFileSync(log());
+  for (let length = 0; length <= written.length; length++) {
+    writeFileSync(log(), former);
+    writeFileSync(`${log()}.new`, written.subarray(0, length));
+    const cut = open();
+    assert.equal(plain(cut), { key: 'old' });
+    cut.save('key', bytes('newest'));
+    await shut(cut);
+    const after = open();
+    assert.equal(plain(after), { key: 'newest' });
+    await shut(after);
+  }
+  assert.equal(faults, []);
 });
 
 test('a directory that cannot be made is an error that names it', () => {

@@ -398,6 +398,7 @@ test('charge and pay: a price for what was taken beyond given, a reward for the 
   const rest = { refused: false, rekeyDue: false };
   assert.equal(home.statement(1), {
     member: 1,
+    name: 'a',
     givenBytes: 4 * carriedBytes,
     takenBytes: 10 * carriedBytes,
     owes: balance * 5,

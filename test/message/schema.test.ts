@@ -1,6 +1,6 @@
 /** Message schemas: what the generator makes of CDDL (RFC 8610), and what `validate` says about values. */
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -22,7 +22,9 @@ const cddl = readFileSync(cddlFile, 'utf8');
 async function load(text: string): Promise<{ readonly [name: string]: Descriptor }> {
   const folder = mkdtempSync(join(tmpdir(), 'kith-schema-'));
   try {
-    writeFileSync(join(folder, 'messages.ts'), generate(text));
+    const { messages, received } = generate(text);
+    writeFileSync(join(folder, 'messages.ts'), messages);
+    writeFileSync(join(folder, 'received.ts'), received);
     return (await import(pathToFileURL(join(folder, 'messages.ts')).href)).descriptors;
   } finally {
     rmSync(folder, { recursive: true });
@@ -63,14 +65,35 @@ by-mac = { kind: "mac", mac: tstr .regexp "[0-9a-f]{12}" }
 by-address = { kind: "address", address: (tstr .size (7..15)), ? port: 1..65535 }
 `;
 
-test('messages.ts is what the generator makes of messages.cddl', () => {
-  const file = readFileSync(new URL('../../agent/message/messages.ts', import.meta.url), 'utf8');
-  assert.is(file, generate(cddl), 'run npm run generate');
+test('messages.ts and received.ts are what the generator makes of messages.cddl', () => {
+  const made = generate(cddl);
+  for (const name of ['messages', 'received'] as const) {
+    const file = readFileSync(new URL(`../../agent/message/${name}.ts`, import.meta.url), 'utf8');
+    assert.is(file, made[name], 'run npm run generate');
+  }
+});
+
+test('an agent loads the descriptors of what it receives, and no others', () => {
+  const made = generate('rule = { id: name, at: mark }\nstate = { id: name }\nname = tstr\nmark = uint\n');
+  assert.match(made.received, /export const name: Shape = 'tstr';\nconst mark: Shape/);
+  assert.match(made.received, 'export const ruleDescriptor: Descriptor<Rule> =');
+  assert.not.match(made.received, /state/i);
+  assert.match(made.messages, "import { name, ruleDescriptor } from './received.js';");
+  for (const file of readdirSync(new URL('../../agent', import.meta.url), {
+    recursive: true,
+    encoding: 'utf8',
+  })) {
+    if (!file.endsWith('.ts') || file === 'message/generate.ts') continue;
+    const source = readFileSync(new URL(`../../agent/${file}`, import.meta.url), 'utf8');
+    assert.not.match(source, /^import (?!type )[^;]*\/messages\.js';/m, file);
+  }
 });
 
 test('the npm package cddl, which is not ours, reads the same rules in messages.cddl', () => {
   const theirs = parse(cddlFile).map(rule => rule.Name);
-  const types = [...generate(cddl).matchAll(/^export type (\w+) =/gm)].map(match => match[1].toLowerCase());
+  const types = [...generate(cddl).messages.matchAll(/^export type (\w+) =/gm)].map(match =>
+    match[1].toLowerCase(),
+  );
   assert.ok(theirs.length > 20);
   assert.equal(
     types,
@@ -79,7 +102,7 @@ test('the npm package cddl, which is not ours, reads the same rules in messages.
 });
 
 test('the generator writes a type with docstrings and a descriptor for each construct of its CDDL subset', () => {
-  const text = generate(sample);
+  const text = generate(sample).messages;
   for (const part of [
     '/** A message with one of everything. */\nexport type Everything = {',
     '  /** Whose it is. */\n  readonly name: string;',
@@ -275,7 +298,7 @@ class Builder {
         wrong(shape[1] - 1);
         wrong(shape[2] + 1);
         wrong('1');
-        return shape[1] + random.below(shape[2] - shape[1] + 1);
+        return shape[1] + random.below(Math.min(0x1_0000_0000, shape[2] - shape[1] + 1));
       case 'size':
         if (shape[1] === 'bstr') {
           wrong(new Uint8Array(shape[3] + 1));

@@ -6,6 +6,7 @@ import { Random } from '../../agent/core/random.js';
 import { never } from '../../agent/core/time.js';
 import { defaultLimits, type Limits } from '../../agent/limits.js';
 import type { Link, Saved } from '../../agent/port/platform.js';
+import { everyPart } from '../../agent/power-proxy/job.js';
 import { PowerProxy, type PowerProxyOptions } from '../../agent/power-proxy/power-proxy.js';
 import { silenceMs } from '../../agent/power-proxy/presence.js';
 import { udpFrame } from '../../agent/power-proxy/respond/frame.js';
@@ -163,7 +164,7 @@ class Life {
       limits: this.limits,
       jobs: [
         (now, context) => {
-          this.proxy = new PowerProxy(now, context, { sleepProxy: { name: 'Gateway' } });
+          this.proxy = new PowerProxy(now, context, everyPart, { sleepProxy: { name: 'Gateway' } });
           return this.proxy;
         },
       ],

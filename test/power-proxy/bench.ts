@@ -10,6 +10,8 @@ import { descriptors } from '../../agent/message/messages.js';
 import { validate } from '../../agent/message/schema.js';
 import type { Effect } from '../../agent/port/effect.js';
 import type { Link, Saved } from '../../agent/port/platform.js';
+import { everyPart } from '../../agent/power-proxy/job.js';
+import type { Parts } from '../../agent/power-proxy/parts.js';
 import { PowerProxy, type PowerProxyOptions } from '../../agent/power-proxy/power-proxy.js';
 import { parseMac } from '../../agent/wire/address.js';
 
@@ -22,7 +24,11 @@ export class Bench {
   proxy!: PowerProxy;
   constructor(
     saved: Saved = {},
-    { links, ...options }: PowerProxyOptions & { links?: readonly Link[] } = {},
+    {
+      links,
+      parts = everyPart,
+      ...options
+    }: PowerProxyOptions & { links?: readonly Link[]; parts?: Parts } = {},
   ) {
     this.saved = { ...saved };
     this.agent = new Agent(0, {
@@ -34,7 +40,7 @@ export class Bench {
       links: links ?? [{ name: 'lan', mac: gateway }],
       jobs: [
         (now, context) => {
-          this.proxy = new PowerProxy(now, context, options);
+          this.proxy = new PowerProxy(now, context, parts, options);
           return this.proxy;
         },
       ],

@@ -1,13 +1,17 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { encodeUtf8, formatHex } from '../../agent/core/bytes.js';
+import { ruleDescriptor } from '../../agent/message/received.js';
 import type { Effect } from '../../agent/port/effect.js';
+import { datagramParts } from '../../agent/power-proxy/datagram-parts.js';
+import { everyPart } from '../../agent/power-proxy/job.js';
 import { probeCount, probeMs, silenceMs } from '../../agent/power-proxy/presence.js';
 import { udpFrame } from '../../agent/power-proxy/respond/frame.js';
 import { mdnsAnnouncements } from '../../agent/power-proxy/respond/mdns.js';
 import { formatMac } from '../../agent/wire/address.js';
 import { parseArp } from '../../agent/wire/arp.js';
 import { parseEthernet } from '../../agent/wire/ethernet.js';
+import { Headers } from '../../agent/wire/headers.js';
 import { parseWakeOnLan, wakeOnLanEtherType } from '../../agent/wire/wol.js';
 import { Bench, events, eventsNamed, frames, gateway, report } from './bench.js';
 import {
@@ -603,6 +607,60 @@ test('a node that hears datagrams alone says which rules never match there, and 
     bench.publish(10_000 + i * 700_000, 'request/wake', { transaction: 't', host });
     bench.run(10_001 + i * 700_000, 60_000 + i * 700_000);
     assert.is(bench.proxy.hosts.find(hostMac, 0)?.state, 'asleep');
+  }
+});
+
+test('without a part, a rule that asks for it is refused with what there is, now and after a restart, and nothing else is missed', () => {
+  const whole = withSleeper();
+  const arp = { trigger: { arp: {} }, action: 'respond', responder: 'arp' };
+  assert.is(whole.put(5000, 'arp', arp)?.['status'], 'accepted');
+  assert.is(whole.put(5000, 'names', { trigger: { mdns: {} }, action: 'respond' })?.['status'], 'accepted');
+  const bench = new Bench(whole.saved, { parts: datagramParts });
+  assert.is(bench.proxy.rules().count, 1);
+  assert.is(bench.proxy.counters.get('rules.unreadable'), 1);
+  const status = bench.put(0, 'arp', arp);
+  assert.is(status?.['reason'], 'responder: expected one of mdns, nbns on this node, got arp');
+  assert.is(status?.['field'], 'responder');
+  const timer = { trigger: { timer: { every: '1m' } }, action: 'respond', responder: 'dhcp' };
+  assert.match(String(bench.put(0, 'renew', timer)?.['reason']), /got dhcp$/);
+  // Nothing is said of addresses, and the host still counts as asleep.
+  bench.run(0, 5000);
+  bench.hear(6000, hostSpeaks);
+  assert.is(bench.proxy.hosts.find(hostMac, 0)?.state, 'awake');
+  assert.equal(frames(bench.run(6000, 2 * silenceMs)), []);
+  assert.is(bench.proxy.hosts.find(hostMac, 0)?.state, 'asleep');
+  bench.publish(70_000, 'host/desktop', { ...asleep, services: [{ type: '_ssh._tcp', port: 22 }] });
+  const browse = mdnsFrame(dnsQuery([asks('_ssh._tcp.local', 12)]));
+  assert.is(frames([...bench.hear(70_000, browse), ...bench.run(70_000, 80_000)]).length, 1);
+  bench.put(90_000, 'all', { trigger: { any: true }, action: 'respond', priority: 0 });
+  assert.equal(frames(bench.hear(90_000, arpQuestion({}))), []);
+  assert.is(bench.proxy.verdict.reason, 'not-a-question');
+});
+
+test('a sleep proxy that is not among the parts is a fault of the program', () => {
+  const make = () => new Bench({}, { parts: datagramParts, sleepProxy: { name: 'Gateway' } });
+  assert.throws(make, 'sleepProxy: expected to be among the parts');
+});
+
+test('each question is known to its responder and to no other, and all that the contract names are among the parts', () => {
+  const { responders, keepers } = everyPart;
+  const contract = (ruleDescriptor as unknown as readonly (readonly [string, readonly string[]])[]).find(
+    ([name]) => name === 'responder?',
+  );
+  const names = [...Object.keys(responders), ...Object.keys(keepers)];
+  assert.equal(names.sort(), contract?.[1].slice(1).sort());
+  const headers = new Headers();
+  for (const [name, { questions }] of Object.entries(subjects)) {
+    const responder = name === 'echoV6' ? 'echo' : name === 'tcp' ? 'tcp-keepalive' : name;
+    for (const question of questions) {
+      assert.is(headers.scan(question, 0, question.length), 'ok');
+      const knowing = Object.entries(responders).filter(([, part]) => part.isAsked(headers, question));
+      assert.equal(
+        knowing.map(([knows]) => knows),
+        [responder],
+        name,
+      );
+    }
   }
 });
 

@@ -16,9 +16,9 @@ import {
 } from '../../agent/core/bytes.js';
 import { Random } from '../../agent/core/random.js';
 import type { Link } from '../../agent/port/platform.js';
+import { longestLeaseS } from '../../agent/power-proxy/host-table.js';
 import {
   answerLength,
-  longestLeaseS,
   type Registrar,
   type Registration,
   SleepProxy,

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { decodeUtf8, encodeUtf8, formatHex } from '../../agent/core/bytes.js';
 import { decodeCbor } from '../../agent/message/cbor.js';
 import type { Info, RuleStatus, Telemetry } from '../../agent/message/messages.js';
-import { powerProxy } from '../../agent/power-proxy/power-proxy.js';
+import { powerProxy } from '../../agent/power-proxy/job.js';
 import { MemoryBus } from '../../host-sim/sim/bus.js';
 import { Host } from '../../host-sim/sim/host.js';
 import { Kernel } from '../../host-sim/sim/kernel.js';

@@ -38,9 +38,8 @@ import {
   isIpv6Unspecified,
   parseIpv6,
 } from '../../wire/ipv6.js';
-import { llmnrPort } from '../../wire/llmnr.js';
-import { ssdpPort } from '../../wire/ssdp.js';
 import { emitUdp, parseUdp, udpLength } from '../../wire/udp.js';
+import { llmnrPort, ssdpPort } from '../../wire/udp-ports.js';
 import { parseVlanTags, type VlanTag } from '../../wire/vlan.js';
 import type { Question, Served } from '../responder.js';
 

@@ -31,7 +31,8 @@ import {
 import { formatTopic, type NodeId, parseTopic } from '../../../agent/message/topic.js';
 import type { Effect } from '../../../agent/port/effect.js';
 import type { Link } from '../../../agent/port/platform.js';
-import { type PowerProxy, powerProxyWith, type Verdict } from '../../../agent/power-proxy/power-proxy.js';
+import { powerProxyWith } from '../../../agent/power-proxy/job.js';
+import type { PowerProxy, Verdict } from '../../../agent/power-proxy/power-proxy.js';
 import { probeCount, probeMs } from '../../../agent/power-proxy/presence.js';
 import { arpAnnouncement, respondArp } from '../../../agent/power-proxy/respond/arp.js';
 import { respondEcho, respondEchoV6 } from '../../../agent/power-proxy/respond/echo.js';
