@@ -306,6 +306,8 @@ export class Agent {
       return;
     }
     const { transaction } = judged.value;
+    // What happened before is told before the answer, so that whoever asked can tell it from what comes of the request.
+    this.publishEvents(2);
     let response: Response = { transaction, ok: true };
     if (verb === 'report') {
       this.telemetryAt = now;

@@ -114,6 +114,12 @@ function parseLeaf(levels: readonly string[]): Result<Leaf, TopicReason> {
   }
 }
 
+/** Whether it is a job's telemetry, each message of which says all that the one before said. */
+export function isTelemetry(topic: string): boolean {
+  const parsed = parseTopic(topic);
+  return parsed.ok && parsed.value.leaf.kind === 'telemetry';
+}
+
 function levelsOf(id: NodeId, leaf: Leaf): string {
   const base = `${checkedId('site', id.site)}/${checkedId('node', id.node)}`;
   switch (leaf.kind) {

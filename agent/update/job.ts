@@ -12,9 +12,9 @@
  * A download that breaks goes on where it was, after a random time between half and all of 2, 4, 8 … 64 s. It is given up after
  * `mostTries` of them, and at once where the platform says that another try is of no use.
  *
- * One record is kept: the sequence number of the firmware that proved itself, the attempt under way, and an outcome nobody was
- * told yet. It is written before the node restarts, so that after the restart the slot it runs from tells what became of
- * the attempt, whoever caused the restart. The sequence number keeps an attacker from bringing back an older image that
+ * One record is kept: the sequence number of the firmware that proved itself, the attempt under way, and the last outcome, until
+ * it has been told for `forgetMs`. It is written before a request is answered and before the node restarts, so that after the
+ * restart the slot it runs from tells what became of the attempt, whoever caused the restart; an outcome may be told twice. The sequence number keeps an attacker from bringing back an older image that
  * has a signature (RFC 9124 §3.2); whoever erases the record is at the board, and left with the number that the firmware was built with.
  *
  * Bounds: one image at a time, none of its bytes kept; manifests of `longestSign1` bytes.
@@ -64,8 +64,10 @@ export const farewellMs = 2_000;
 export const proveMs = 600_000;
 /** The retained messages and the first telemetry (10 s) have passed: what crashes at either does not prove itself. */
 export const steadyMs = 15_000;
-/** What one step puts into the outbox at most: a record, a log line, an effect. */
-const stepEffects = 3;
+/** Three of the 20 s that a board waits for an acknowledgement (edge/espruino/mqtt.ts): what it has said by then was heard. */
+export const forgetMs = 60_000;
+/** What one step puts into the outbox at most: two records, a log line, an effect. */
+const stepEffects = 4;
 
 const counterNames = [
   'requests',
@@ -124,6 +126,9 @@ class Update implements Job {
   private kept: Kept;
   private keepDue = false;
   private isOnline = false;
+  /** The outcome in `kept` was told in this life of the node. */
+  private isTold = false;
+  private forgetAt = never;
 
   constructor(now: number, context: JobContext, options: UpdateOptions) {
     this.context = context;
@@ -135,7 +140,8 @@ class Update implements Job {
     this.kept = kept ?? { sequence: 0 };
     const { attempt } = this.kept;
     const { running, isOnTrial } = options.slots;
-    const isAttempt = attempt?.step === 'trial' && attempt.slot === running;
+    // Whatever the step: the record of the last one may be missing, if the store did not take it.
+    const isAttempt = attempt?.slot === running && (isOnTrial || attempt.step === 'trial');
     if (isOnTrial)
       this.state = {
         kind: 'trial',
@@ -172,22 +178,21 @@ class Update implements Job {
   online(now: number): void {
     this.isOnline = true;
     if (this.state.kind === 'trial' && this.state.proveAt === never) this.state.proveAt = now + steadyMs;
-    const { outcome } = this.kept;
-    if (outcome === undefined) return;
-    this.context.event(now, 'update', { text: outcome });
-    this.keep({ ...this.kept, outcome: undefined });
+    this.tellOutcome(now);
   }
 
   offline(): void {
     this.isOnline = false;
+    this.forgetAt = never;
     if (this.state.kind === 'trial') this.state.proveAt = never;
   }
 
   poll(now: number): void {
     if (this.context.room() < stepEffects) return;
-    if (this.keepDue) {
-      this.keepDue = false;
-      this.context.save(updateKey, emitKept(this.kept));
+    if (this.keepDue) this.keep(this.kept);
+    if (now >= this.forgetAt) {
+      this.forgetAt = never;
+      this.keep({ ...this.kept, outcome: undefined });
     }
     const { state } = this;
     switch (state.kind) {
@@ -226,7 +231,10 @@ class Update implements Job {
 
   pollAt(): number {
     if (this.context.room() < stepEffects) return never;
-    if (this.keepDue) return 0;
+    return this.keepDue ? 0 : Math.min(this.forgetAt, this.stateAt());
+  }
+
+  private stateAt(): number {
     const { state } = this;
     switch (state.kind) {
       case 'idle':
@@ -265,11 +273,7 @@ class Update implements Job {
     if (manifest.size > slots.spareBytes)
       return `manifest.size: expected at most ${slots.spareBytes}, got ${manifest.size}`;
     const { version, sequence } = manifest;
-    this.keep({
-      ...this.kept,
-      attempt: { version, sequence, slot: slots.spare, step: 'download' },
-      outcome: undefined,
-    });
+    this.keep({ ...this.kept, attempt: { version, sequence, slot: slots.spare, step: 'download' } });
     const hash = options.crypto.sha256();
     const download = { manifest, hash, receivedBytes: 0, tries: 0, pauseMs: firstPauseMs };
     this.state = { kind: 'waiting', download, at: now };
@@ -347,7 +351,7 @@ class Update implements Job {
     this.context.perform({ kind: 'slot', action: 'roll-back' });
   }
 
-  /** The attempt is over. While nobody listens the outcome is kept for when somebody does. */
+  /** The attempt is over. */
   private conclude(
     now: number,
     word: 'running' | 'rolled-back' | 'failed',
@@ -355,19 +359,27 @@ class Update implements Job {
     text: string,
   ): void {
     this.counters.add(word);
-    const outcome = describe(word, about, text);
-    if (this.isOnline) this.context.event(now, 'update', { text: outcome });
-    this.keep({ sequence: this.kept.sequence, outcome: this.isOnline ? undefined : outcome });
+    this.isTold = false;
+    this.keep({ sequence: this.kept.sequence, outcome: describe(word, about, text) });
+    if (this.isOnline) this.tellOutcome(now);
+  }
+
+  private tellOutcome(now: number): void {
+    const { outcome } = this.kept;
+    if (outcome === undefined) return;
+    if (!this.isTold) this.context.event(now, 'update', { text: outcome });
+    this.isTold = true;
+    this.forgetAt = now + forgetMs;
   }
 
   private tell(now: number, word: 'begun' | 'loading' | 'installed', about: Named, text: string): void {
     this.context.event(now, 'update', { text: describe(word, about, text) });
   }
 
-  /** Written at the next poll, if the outbox has no room for it now. */
+  /** Written at the next poll, if the outbox has no room for it now: then it has none for an answer either. */
   private keep(kept: Kept): void {
     this.kept = kept;
-    this.keepDue = true;
+    this.keepDue = !this.context.save(updateKey, emitKept(kept));
   }
 
   private sequence(): number {
@@ -376,7 +388,7 @@ class Update implements Job {
 
   private describeProgress(): string {
     const { attempt } = this.kept;
-    return attempt ? `${attempt.version} (sequence ${attempt.sequence})` : 'a restart';
+    return attempt ? nameOf(attempt) : 'a restart';
   }
 }
 
@@ -386,9 +398,14 @@ interface Named {
   readonly sequence: number;
 }
 
+/** `1.2.0 (sequence 7)`. */
+export function nameOf({ version, sequence }: Named): string {
+  return `${version} (sequence ${sequence})`;
+}
+
 /** At most 200 bytes: what is longer is of the URI or the platform's words, and its end is left out. */
-function describe(word: string, { version, sequence }: Named, text: string): string {
-  return `${word}: ${version} (sequence ${sequence}): ${text.slice(0, 120)}`;
+function describe(word: string, about: Named, text: string): string {
+  return `${word}: ${nameOf(about)}: ${text.slice(0, 120)}`;
 }
 
 function unreachable(value: never): never {

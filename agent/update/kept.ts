@@ -10,7 +10,7 @@ export interface Kept {
   /** Of the firmware that last proved itself. */
   readonly sequence: number;
   readonly attempt?: Attempt | undefined;
-  /** A text that nobody was told yet. */
+  /** A text that somebody may not have been told yet. */
   readonly outcome?: string | undefined;
 }
 

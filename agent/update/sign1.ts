@@ -11,7 +11,7 @@ import { formatHex } from '../core/bytes.js';
 import { fail, ok, type Result } from '../core/result.js';
 import { encodeCbor } from '../message/cbor.js';
 
-/** A manifest of the longest fields has 413 bytes, its envelope 75 without a key's name. */
+/** A manifest of the longest fields has 401 bytes, and 476 signed; the rest is for a key's name. */
 export const longestSign1 = 512;
 /** r ‖ s (RFC 9053 §2.1). */
 export const signatureBytes = 64;

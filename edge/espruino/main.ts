@@ -119,12 +119,11 @@ function load(voice: SmallVoice): Saved {
     const record = storage.read(name) || '';
     const keyEnd = record.indexOf(endMark);
     const key = record.slice(0, keyEnd);
-    if (record.slice(-1) === endMark && name.slice(1) === fileOf(key))
-      saved[key] = bytesOfText(record.slice(keyEnd + 1, -1));
-    else {
-      voice.tally('rules.unreadable');
-      storage.erase(name);
-    }
+    const isWhole = record.slice(-1) === endMark && name.slice(1) === fileOf(key);
+    if (!isWhole) voice.tally('rules.unreadable');
+    // Of two that are whole either will do, but only one may stay: what is written next takes the place of the other.
+    if (isWhole && !saved[key]) saved[key] = bytesOfText(record.slice(keyEnd + 1, -1));
+    else storage.erase(name);
   }
   return saved;
 }

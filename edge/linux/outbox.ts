@@ -12,7 +12,7 @@
 
 import { Counters } from '../../agent/core/counters.js';
 import { decodeCbor, encodeCbor } from '../../agent/message/cbor.js';
-import { parseTopic } from '../../agent/message/topic.js';
+import { isTelemetry } from '../../agent/message/topic.js';
 import { openStore, type Store } from './store.js';
 
 export interface Publication {
@@ -162,11 +162,6 @@ export class Outbox {
     if (other) this.remove(other);
     return other !== undefined;
   }
-}
-
-function isTelemetry(topic: string): boolean {
-  const parsed = parseTopic(topic);
-  return parsed.ok && parsed.value.leaf.kind === 'telemetry';
 }
 
 function lengthOf({ topic, payload }: Publication): number {

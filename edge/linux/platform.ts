@@ -149,10 +149,11 @@ export class Platform {
     this.log(level, text);
     if (level === 'info' || this.faults.length >= mostFaults) return;
     this.faults.push(text);
-    if (this.faults.length === 1)
-      setImmediate(() => {
-        for (const fault of this.faults.splice(0)) this.give({ kind: 'fault', text: fault });
-      });
+    if (this.faults.length === 1) setImmediate(() => this.tellFaults());
+  }
+
+  private tellFaults(): void {
+    for (const fault of this.faults.splice(0)) this.give({ kind: 'fault', text: fault });
   }
 
   private unkept({ unkeptCount }: { readonly unkeptCount: number }): Counts {
@@ -291,6 +292,8 @@ export class Platform {
 
   private end(): void {
     const { life } = this;
+    // A signal may come before what was just found wrong is told.
+    this.tellFaults();
     this.give({ kind: 'shutdown' });
     for (const link of life.byName.values()) link.close();
     life.stubs?.close();

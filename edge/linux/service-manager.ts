@@ -7,6 +7,9 @@
 
 import { openDatagramSocket, sendDatagram } from './unix-datagram.js';
 
+/** Node takes a longer span for 1 ms. */
+const longestTimerMs = 0x7fffffff;
+
 export interface ServiceManager {
   ready(): void;
   /** Until `ready`. */
@@ -30,7 +33,8 @@ export function serviceManager(environment: NodeJS.ProcessEnv): ServiceManager {
     ready() {
       tell('READY=1');
       // Half of it, as sd_watchdog_enabled(3) advises.
-      if (watchdogMs > 0) alive ??= setInterval(() => tell('WATCHDOG=1'), watchdogMs / 2).unref();
+      const everyMs = Math.min(watchdogMs / 2, longestTimerMs);
+      if (everyMs > 0) alive ??= setInterval(() => tell('WATCHDOG=1'), everyMs).unref();
     },
     reloading() {
       tell(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);

@@ -2,8 +2,9 @@
  * What a firmware image is judged by, on Moddable's XS: SHA-256 (FIPS 180-4) and the verification of ECDSA on P-256 (FIPS 186-5 §6.4.2),
  * from the SDK's natives for digests and elliptic curves.
  *
- * Not by the SDK's own class ECDSA: it takes any r and s (zero, too, with which every message verifies), and needs modules for
- * signing. The range of r and s is the caller's part (agent/update/sign1.ts). Nothing here is secret, so nothing depends on time.
+ * Not by the SDK's own class ECDSA (8.2), which needs the modules for signing, too, and looks at the range of r and s no more than this
+ * does: that is the caller's part (agent/update/sign1.ts). The key is the firmware's own and believed to be a point of the
+ * curve. Nothing here is secret, so its time may tell anything.
  * Bounds: the natives'; a verification keeps nothing.
  */
 
@@ -34,9 +35,6 @@ interface NativeCurve {
   readonly G: NativePoint;
   readonly n: bigint;
   readonly ec: {
-    readonly a: bigint;
-    readonly b: bigint;
-    readonly m: bigint;
     mul2(a: NativePoint, j: bigint, b: NativePoint, k: bigint): NativePoint;
   };
 }
@@ -62,7 +60,6 @@ export function imageCrypto(native: NativeEcdsa): ImageCrypto {
       const { G, n, ec } = new Curve('secp256r1');
       const modulus = new Mont({ m: n });
       const key = new ECPoint(number(publicKey.subarray(1, 33)), number(publicKey.subarray(33)));
-      if (!isOnCurve(key, ec)) return false;
       const hash = sha256();
       hash.add(message);
       const r = number(signature.subarray(0, 32));
@@ -72,9 +69,4 @@ export function imageCrypto(native: NativeEcdsa): ImageCrypto {
       return !sum.isZero() && sum.x % n === r;
     },
   };
-}
-
-/** SP 800-186 §2.1.1: y² = x³ + ax + b. A point that is not there would belong to another, weaker curve. */
-function isOnCurve({ x, y }: NativePoint, { a, b, m }: NativeCurve['ec']): boolean {
-  return x < m && y < m && (y * y - (x * x + a) * x - b) % m === BigInt(0);
 }

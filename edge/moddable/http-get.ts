@@ -59,18 +59,19 @@ export class HttpAnswer {
   /** What of `bytes` is wanted, perhaps nothing: a view into them, or memory of its own. Never more than was asked for. */
   receive(bytes: Uint8Array): Uint8Array | HttpFault {
     let body = bytes;
-    if (this.head) {
-      const head = concatBytes([this.head, bytes]);
+    while (this.head) {
+      const head = concatBytes([this.head, body]);
       const end = headLength(head);
-      if (end < 0) {
-        if (head.length > mostHeadBytes) return final('no HTTP: a head without end');
-        this.head = head;
-        return new Uint8Array(0);
-      }
-      const fault = this.judge(String.fromCharCode(...head.subarray(0, Math.min(end, mostHeadBytes))));
-      if (fault) return fault;
-      this.head = undefined;
+      if (end < 0 ? head.length > mostHeadBytes : end > mostHeadBytes)
+        return final('no HTTP: a head without end');
+      this.head = head;
+      if (end < 0) return new Uint8Array(0);
       body = head.subarray(end);
+      const text = String.fromCharCode(...head.subarray(0, end));
+      // What comes before the answer (RFC 9110 §15.2), such as hints for browsers.
+      this.head = /^HTTP\/1\.[0-9] 1[0-9][0-9]/.test(text) ? new Uint8Array(0) : undefined;
+      const fault = this.head ? undefined : this.judge(text);
+      if (fault) return fault;
     }
     const passed = Math.min(this.skipBytes, body.length);
     this.skipBytes -= passed;
@@ -101,12 +102,17 @@ export class HttpAnswer {
     const wanted = `bytes ${from}-${size - 1}/${size}`;
     return range === wanted && length === size - from
       ? undefined
-      : final(`range: expected ${wanted}, got ${(range ?? 'none').slice(0, 40)}`);
+      : final(`range: expected ${wanted}, got ${plain(range ?? 'none')}`);
   }
 }
 
 export function isFault(received: Uint8Array | HttpFault): received is HttpFault {
   return !(received instanceof Uint8Array);
+}
+
+/** So much of it as an event has room for, a byte a character. */
+function plain(text: string): string {
+  return text.slice(0, 40).replace(/[^ -~]/g, '?');
 }
 
 function final(reason: string): HttpFault {

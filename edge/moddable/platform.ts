@@ -6,8 +6,8 @@
  * from a new one, on which a rule's timeout hangs, and stops reading at a message without a payload, which is how a rule is removed.
  *
  * It comes back by itself: the network and the broker are tried again after a random time between half and all of 1, 2, 4 … 64 s.
- * The board's task watchdog is fed by the SDK's loop. Bounds: one publication under way and `mostWaiting` behind it, then the
- * agent's outbox waits; limits.ts.
+ * The board's task watchdog is fed by the SDK's loop. Bounds: of what waits to be said, the latest of each retained leaf and of
+ * each job's telemetry, and `mostWaiting` events and responses; limits.ts.
  */
 
 import { Agent } from '../../agent/agent.js';
@@ -15,10 +15,12 @@ import { decodeUtf8, digest, encodeUtf8 } from '../../agent/core/bytes.js';
 import { Counters, type Counts } from '../../agent/core/counters.js';
 import { kibbutzJob } from '../../agent/kibbutz/job.js';
 import { registrationKey, takeOver } from '../../agent/kibbutz/saved-state.js';
+import { isTelemetry } from '../../agent/message/topic.js';
 import type { Effect, Input } from '../../agent/port/effect.js';
 import { datagramParts } from '../../agent/power-proxy/datagram-parts.js';
 import { powerProxyOf } from '../../agent/power-proxy/power-proxy.js';
 import { updateWith } from '../../agent/update/job.js';
+import { updateKey } from '../../agent/update/kept.js';
 import { parseMac } from '../../agent/wire/address.js';
 import { mdnsPort } from '../../agent/wire/dns.js';
 import { Mqtt } from '../espruino/mqtt.js';
@@ -52,11 +54,15 @@ const firmware = 'kith 0.1.0';
 const linkName = 'udp';
 const domain = 'kith';
 const tickMs = 200;
+/** With a kibbutz: neighbours' packets wait their turn no longer, and a full one takes 6 ms of 2 Mbit/s. */
+const forwardingTickMs = 20;
 const keepAliveS = 60;
 const longestPauseMs = 64_000;
 /** A name, a handshake and CONNACK within so long, or it is tried again. */
 const connectMs = 40_000;
 const mostWaiting = 8;
+/** MQTT packets, most of them acknowledgements, that the socket does not take yet; a connection with more is ended. */
+const mostUnsent = 64;
 /** What the SDK's sockets take at once anyway. */
 const chunkBytes = 1024;
 /** IPv4 (RFC 791) and TCP (RFC 9293) before what is written at once: the operator counts them too. */
@@ -73,6 +79,7 @@ const counterNames = [
   'udp.not-udp',
   'bus.connections',
   'bus.lost',
+  'bus.dropped',
   'store.failed',
   'effects.ignored',
 ] as const;
@@ -99,6 +106,7 @@ export class Platform {
   /** Not acknowledged yet, the oldest first, which may be under way. */
   private waiting: Publish[] = [];
   private isUnderWay = false;
+  private isDraining = false;
   private connectAt = 0;
   private giveUpAt = 0;
   private pauseMs = 1000;
@@ -130,12 +138,13 @@ export class Platform {
       boot,
       links: [{ name: linkName, mac: mac ?? new Uint8Array(6), hearsOthers: false, hears: 'datagrams' }],
       jobs: [
-        powerProxyOf(datagramParts),
+        ...(settings.powerProxy === false ? [] : [powerProxyOf(datagramParts)]),
         ...(member ? [kibbutzJob({ ...member, aeads: this.aeads })] : []),
         ...(typeof update === 'string' ? [] : [updateWith(update)]),
       ],
       missing: {
         pppoe: 'needs raw Ethernet, which the SDK has not',
+        ...(settings.powerProxy === false ? { 'power-proxy': 'not configured' } : {}),
         ...(member ? {} : { kibbutz: settings.kibbutz ? notKept : 'not configured' }),
         ...(typeof update === 'string' ? { update } : {}),
       },
@@ -153,16 +162,17 @@ export class Platform {
   }
 
   start(): void {
-    const { wifi, knock } = this.settings;
+    const { wifi, knock, powerProxy } = this.settings;
     joinNetwork(wifi, isUp => {
       this.isNetworkUp = isUp;
       if (!isUp) {
         this.complain('no network');
         return;
       }
+      if (powerProxy === false) return;
       if (this.sockets.length === 0) for (const port of [mdnsPort, ...(knock ?? [])]) this.listen(port);
     });
-    repeat(() => this.tick(), tickMs);
+    repeat(() => this.tick(), this.kibbutz ? forwardingTickMs : tickMs);
   }
 
   private tick(): void {
@@ -226,13 +236,21 @@ export class Platform {
   /** MQTT begins when the socket first takes bytes. */
   private writable(count: number): void {
     this.writableBytes = count;
-    if (!this.mqtt) this.mqtt = this.session();
+    if (!this.mqtt) {
+      const { attempt } = this;
+      const mqtt = this.session();
+      // What it sent first may have ended the connection.
+      if (this.attempt === attempt) this.mqtt = mqtt;
+    }
     this.flush();
     this.drain();
   }
 
   private session(): Mqtt {
     const { site, node, broker } = this.settings;
+    const { attempt } = this;
+    // A connection that broke in the middle of a call has nothing to say on the next one.
+    const isCurrent = () => this.attempt === attempt;
     return new Mqtt(
       this.now(),
       {
@@ -244,8 +262,10 @@ export class Platform {
       },
       {
         send: bytes => {
+          if (!isCurrent()) return;
           this.unsent.push(bytes);
           this.flush();
+          if (this.unsent.length > mostUnsent) this.lost('the broker takes nothing');
         },
         up: () => {
           this.giveUpAt = 0;
@@ -255,8 +275,12 @@ export class Platform {
           print('kith: the broker took us');
           this.give({ kind: 'bus-up', sessionPresent: false });
         },
-        down: reason => this.lost(reason),
-        message: (topic, payload, retained) => this.give({ kind: 'message', topic, payload, retained }),
+        down: reason => {
+          if (isCurrent()) this.lost(reason);
+        },
+        message: (topic, payload, retained) => {
+          if (isCurrent()) this.give({ kind: 'message', topic, payload, retained });
+        },
       },
     );
   }
@@ -311,35 +335,63 @@ export class Platform {
     this.drain();
   }
 
+  /**
+   * Performs all that the outbox holds: nothing waits for the broker there, for it is told that a message was taken as soon as
+   * this returns, and what the message changed must be saved by then.
+   */
   private drain(): void {
-    for (;;) {
-      if (this.mqtt?.isReady) {
-        if (this.isUnderWay) this.waiting.shift();
-        this.isUnderWay = this.waiting.length > 0;
-        if (this.isUnderWay) {
-          const { topic, payload, retain } = this.waiting[0];
-          this.mqtt.publish(this.now(), topic, payload, retain);
-        }
-      }
-      // Without a connection nothing else may wait for what cannot be said; then the outbox is the bound.
-      if (this.mqtt && this.waiting.length >= mostWaiting) return;
-      const effect = this.agent.outbox.shift();
-      if (!effect) return;
-      this.perform(effect);
+    if (this.isDraining) return;
+    this.isDraining = true;
+    do {
+      for (let effect = this.agent.outbox.shift(); effect; effect = this.agent.outbox.shift())
+        this.perform(effect);
+    } while (this.publishNext());
+    this.isDraining = false;
+  }
+
+  /** What is retained, and telemetry, takes the place of the one before; of the others the oldest makes room. */
+  private say(effect: Publish): void {
+    const { waiting } = this;
+    const isLatest = isWhole(effect);
+    let outdated = -1;
+    let others = 0;
+    // The one under way is not touched.
+    for (let i = waiting.length - 1; i >= (this.isUnderWay ? 1 : 0); i--) {
+      if (isLatest ? waiting[i].topic === effect.topic : !isWhole(waiting[i])) outdated = i;
+      if (!isWhole(waiting[i])) others++;
     }
+    if (outdated >= 0 && (isLatest || others >= mostWaiting)) {
+      waiting.splice(outdated, 1);
+      if (!isLatest) this.counters.add('bus.dropped');
+    }
+    waiting.push(effect);
+  }
+
+  /** One publication at a time; false: the one before is not acknowledged, or there is none. */
+  private publishNext(): boolean {
+    if (!this.mqtt?.isReady) return false;
+    if (this.isUnderWay) this.waiting.shift();
+    this.isUnderWay = this.waiting.length > 0;
+    if (!this.isUnderWay) return false;
+    const { topic, payload, retain } = this.waiting[0];
+    this.mqtt.publish(this.now(), topic, payload, retain);
+    return true;
   }
 
   private perform(effect: Effect): void {
     switch (effect.kind) {
       case 'publish':
-        this.waiting.push(effect);
+        this.say(effect);
         break;
       case 'subscribe':
         this.mqtt?.subscribe(this.now(), effect.filter);
         break;
       case 'save':
         // What would be sent under numbers that a restart forgets must not be sent (agent/kibbutz/nonce.ts).
-        if (!this.save(effect.key, effect.value) && effect.key === registrationKey) this.kibbutz = undefined;
+        if (!this.save(effect.key, effect.value)) {
+          if (effect.key === registrationKey) this.kibbutz = undefined;
+          if (effect.key === updateKey) this.updater.isOnRecord = false;
+        } else if (effect.key === updateKey) this.updater.isOnRecord = true;
         break;
       case 'transmit':
         this.transmit(effect.frame);
@@ -470,6 +522,11 @@ export class Platform {
     this.lastComplaint = text;
     print(`kith: ${text}`);
   }
+}
+
+/** It says all that an earlier one of its topic said. */
+function isWhole({ topic, retain }: Publish): boolean {
+  return retain || isTelemetry(topic);
 }
 
 function hearNothing(): void {}

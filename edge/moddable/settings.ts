@@ -42,6 +42,8 @@ export interface Settings {
   readonly knock?: readonly number[];
   /** Where magic packets go; 255.255.255.255 and 9 if left out. */
   readonly wake?: { readonly address: string; readonly port: number };
+  /** False: without the power proxy. */
+  readonly powerProxy?: boolean;
   /** Given: the board is a member of a kibbutz. */
   readonly kibbutz?: WrittenKibbutz;
 }
@@ -116,6 +118,11 @@ export function parseSettings(text: string): Result<Settings, string> {
     )
   )
     return fail('wake: expected an IPv4 address and a port');
+  const { powerProxy } = settings;
+  if (powerProxy !== undefined && typeof powerProxy !== 'boolean')
+    return fail('powerProxy: expected true or false');
+  if (powerProxy === false && settings.kibbutz === undefined)
+    return fail('powerProxy: expected true where there is no kibbutz');
   if (settings.kibbutz !== undefined) {
     const kibbutz = kibbutzOf(settings.kibbutz);
     if (!kibbutz.ok) return kibbutz;

@@ -55,6 +55,8 @@ export function updateOptions(platformName: string): UpdateOptions | string {
 }
 
 export class Updater {
+  /** False: the store did not take what the job keeps. Then nothing would tell, after the restart, what became of an update. */
+  isOnRecord = true;
   private readonly sdk: UpdateSdk;
   private readonly calls: UpdateCalls;
   private image: ImageWriter | undefined;
@@ -177,6 +179,7 @@ export class Updater {
 
   private activate(): void {
     const { image } = this;
+    if (!this.isOnRecord) throw new Error('store: expected room for the record of the update');
     if (!image) throw new Error('slot: expected an image in it, got none');
     this.image = undefined;
     image.activate();

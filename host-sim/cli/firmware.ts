@@ -19,11 +19,13 @@ import { createReadStream } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { formatHex, parseHex } from '../../agent/core/bytes.js';
 import { formatDuration } from '../../agent/core/time.js';
-import { encodeCbor } from '../../agent/message/cbor.js';
+import { decodeCbor, encodeCbor } from '../../agent/message/cbor.js';
 import { descriptors, type Manifest } from '../../agent/message/messages.js';
+import { validate } from '../../agent/message/schema.js';
 import { formatTopic, type NodeId } from '../../agent/message/topic.js';
+import { nameOf } from '../../agent/update/job.js';
 import { readManifest } from '../../agent/update/manifest.js';
-import { emitSign1, longestSign1, signedBytes } from '../../agent/update/sign1.js';
+import { emitSign1, longestSign1, parseSign1, signedBytes } from '../../agent/update/sign1.js';
 import { decodeMessage } from '../coordinator/payload.js';
 import { visit } from './client.js';
 
@@ -42,7 +44,7 @@ export interface SignWords {
 
 /** A node that has not answered a request by then is not there. */
 const answerMs = 10_000;
-const outcome = /^(running|rolled-back|failed): /;
+const outcomes = ['running', 'rolled-back', 'failed'];
 
 /** Makes a key pair; the private key into a file that only its owner reads. Throws if the file is there already. */
 export async function makeKey(path: string, say: Say): Promise<void> {
@@ -106,14 +108,19 @@ export async function updateNode(
   say: Say,
 ): Promise<boolean> {
   const hex = (await readFile(file, 'utf8')).trim();
-  if (!parseHex(hex)) throw new Error(`${file}: expected hex digits, as kith firmware sign writes them`);
+  const name = nameIn(hex);
+  if (name === undefined)
+    throw new Error(`${file}: expected a signed manifest in hex digits, as kith firmware sign writes them`);
   const transaction = randomUUID();
   const told = new Inbox();
+  let isAccepted = false;
   const hear = (topic: string, payload: Uint8Array) => {
     if (topic === formatTopic(node, { kind: 'response', name: 'update' })) {
       const response = decodeMessage(descriptors.response, payload);
-      if (response.ok && response.value.transaction === transaction)
-        told.put(response.value.ok ? 'accepted' : new Error(response.value.error ?? 'refused'));
+      // A request that reaches the node twice (QoS 1) is refused the second time.
+      if (!response.ok || response.value.transaction !== transaction || isAccepted) return;
+      isAccepted = response.value.ok;
+      told.put(isAccepted ? 'accepted' : new Error(response.value.error ?? 'refused'));
     } else {
       const event = decodeMessage(descriptors.event, payload);
       if (event.ok) told.put(event.value.text ?? '');
@@ -125,20 +132,29 @@ export async function updateNode(
     const request = encodeCbor({ transaction, manifest: hex });
     await publish(formatTopic(node, { kind: 'request', name: 'update' }), request, false);
     // What it tells of an earlier update comes before its answer.
-    const name = `${node.site}/${node.node}`;
-    const late = `${name} did not answer within ${answerMs / 1000} s: kith node ls says whether it is there`;
+    const where = `${node.site}/${node.node}`;
+    const late = `${where} did not answer within ${answerMs / 1000} s: kith node ls says whether it is there`;
     while ((await told.next(answerMs, late)) !== 'accepted');
     const endAt = Date.now() + waitMs;
     for (;;) {
       const text = await told.next(
         Math.max(0, endAt - Date.now()),
-        `${name}: no outcome within ${formatDuration(waitMs)}; kith watch ${name} shows what it tells`,
+        `${where}: no outcome within ${formatDuration(waitMs)}; kith watch ${where} shows what it tells`,
       );
       await say(text);
-      const word = outcome.exec(text)?.[1];
+      // An earlier outcome may be told again.
+      const word = outcomes.find(one => text.startsWith(`${one}: ${name}: `));
       if (word !== undefined) return word === 'running';
     }
   });
+}
+
+/** What outcomes call the firmware of a manifest; undefined if it is none. Whether it is signed the node sees. */
+function nameIn(hex: string): string | undefined {
+  const signed = parseSign1(parseHex(hex) ?? new Uint8Array(0));
+  const payload = signed.ok ? decodeCbor(signed.value.payload, { depth: 1 }) : signed;
+  if (!payload.ok || validate(descriptors.manifest, payload.value)) return undefined;
+  return nameOf(payload.value as Manifest);
 }
 
 /** What was heard and not looked at yet, in order. */
@@ -167,8 +183,8 @@ class Inbox {
   }
 }
 
-function describeManifest({ platform, version, sequence, size }: Manifest): string {
-  return `${version} (sequence ${sequence}) for ${platform}, ${size} bytes`;
+function describeManifest(manifest: Manifest): string {
+  return `${nameOf(manifest)} for ${manifest.platform}, ${manifest.size} bytes`;
 }
 
 async function measure(path: string): Promise<{ readonly size: number; readonly digest: Uint8Array }> {

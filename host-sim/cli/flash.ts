@@ -52,6 +52,10 @@ const mostUploadMs = 180_000;
  */
 const questionPauseMs = 5_000;
 const mostQuestions = 4;
+/** An answer takes 2 s; where a character of the question is lost the uploader waits for ever. */
+const mostQuestionMs = 30_000;
+/** A serial line without flow control loses characters at times; the CRC says so. */
+const mostUploads = 2;
 
 /** Where the firmware's sources are: two folders up, or one more from dist/. */
 const root =
@@ -93,7 +97,7 @@ export async function flashEspruino(options: EspruinoOptions, say: Say): Promise
   try {
     const script = join(folder, 'firmware.js');
     const builder = ['--import', 'tsx', join(root, 'edge/espruino/build.ts')];
-    await run(process.execPath, [...builder, '--jobs', options.jobs, '--out', script], root);
+    await run(process.execPath, [...builder, '--jobs', options.jobs, '--out', script], { cwd: root });
     const firmware = await readFile(script);
     const settingsPath = join(folder, 'kith.json');
     await writeFile(settingsPath, settings);
@@ -105,27 +109,42 @@ export async function flashEspruino(options: EspruinoOptions, say: Say): Promise
     // it has not read the version, the firmware would be one text, for which 2,630 variables are too few. The script that
     // goes along makes it reset the board first, so that what ran there holds no memory.
     const files = ['--storage', `kith.json:${settingsPath}`, '--storage', `.bootcde:${script}`];
-    await say(`writing the settings (${settings.length} bytes) and the firmware (${firmware.length} bytes)`);
-    await run(process.execPath, [...common, ...files, goodbye]);
-    // The uploader stops what runs, so the board is started again.
-    const question =
-      'var s=require("Storage");print("kith="+["kith.json",".bootcde"].map(f=>E.CRC32(s.read(f)||"")));setTimeout(load,1000)';
-    for (let asked = 1; ; asked++) {
-      await sleep(questionPauseMs);
-      const output = await run(process.execPath, [...common, '-e', question]);
-      const answer = /kith=(\d+),(\d+)/.exec(output);
-      const problem = answer
-        ? (wrong('settings', Number(answer[1]), Buffer.from(settings)) ??
-          wrong('firmware', Number(answer[2]), firmware))
-        : `${options.port}: expected an answer of the board, got none: ${lastLines(output)}`;
-      if (answer && problem === undefined) {
-        await say(`the board holds both: CRC-32 ${answer[1]}, ${answer[2]}`);
-        return;
-      }
-      if (asked === mostQuestions) throw new Error(problem);
+    for (let uploads = 1; ; uploads++) {
+      await say(
+        `writing the settings (${settings.length} bytes) and the firmware (${firmware.length} bytes)`,
+      );
+      await run(process.execPath, [...common, ...files, goodbye]);
+      const problem = await problemOnBoard(common, { settings: Buffer.from(settings), firmware }, say);
+      if (problem === undefined) return;
+      if (uploads === mostUploads) throw new Error(`${options.port}: ${problem}`);
+      await say(`${problem}; once more`);
     }
   } finally {
     await rm(folder, { recursive: true });
+  }
+}
+
+/** Asks the board what it holds, and starts it; `undefined`: what was sent. */
+async function problemOnBoard(
+  common: readonly string[],
+  sent: { readonly settings: Uint8Array; readonly firmware: Uint8Array },
+  say: Say,
+): Promise<string | undefined> {
+  // The uploader stops what runs, so the board is started again.
+  const question =
+    'var s=require("Storage");print("kith="+["kith.json",".bootcde"].map(f=>E.CRC32(s.read(f)||"")));setTimeout(load,1000)';
+  for (let asked = 1; ; asked++) {
+    await sleep(questionPauseMs);
+    const output = await run(process.execPath, [...common, '-e', question], {
+      limitMs: mostQuestionMs,
+    }).catch(String);
+    const answer = /kith=(\d+),(\d+)/.exec(output);
+    const problem = answer
+      ? (wrong('settings', Number(answer[1]), sent.settings) ??
+        wrong('firmware', Number(answer[2]), sent.firmware))
+      : `expected an answer of the board, got none: ${lastLines(output)}`;
+    if (answer && problem === undefined) await say(`the board holds both: CRC-32 ${answer[1]}, ${answer[2]}`);
+    if (problem === undefined || asked === mostQuestions) return problem;
   }
 }
 
@@ -257,12 +276,16 @@ function findEspruino(): string {
 }
 
 /** Runs to its end; what it printed. Throws unless it exits with 0. */
-function run(program: string, args: readonly string[], cwd?: string): Promise<string> {
+function run(
+  program: string,
+  args: readonly string[],
+  { cwd, limitMs = mostUploadMs }: { readonly cwd?: string; readonly limitMs?: number } = {},
+): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, {
       ...(cwd === undefined ? {} : { cwd }),
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: mostUploadMs,
+      timeout: limitMs,
     });
     let output = '';
     const hear = (chunk: Buffer) => {

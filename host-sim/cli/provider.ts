@@ -257,6 +257,8 @@ class RunningProvider {
     clearTimeout(this.pollTimer);
     clearTimeout(this.flushTimer);
     this.tun?.close();
+    // What is still held for the store has no way out.
+    this.held = [];
     for (const socket of this.sockets) socket.close();
     this.sockets.length = 0;
   }
@@ -408,7 +410,12 @@ class RunningProvider {
     if (pollAt !== this.pollAt) {
       clearTimeout(this.pollTimer);
       this.pollAt = pollAt;
-      if (pollAt !== never) this.pollTimer = setTimeout(() => this.settle(now()), pollAt - at);
+      if (pollAt !== never)
+        this.pollTimer = setTimeout(() => {
+          // Timers may come a millisecond early; then there is another.
+          this.pollAt = never;
+          this.settle(now());
+        }, pollAt - at);
     }
     this.flushTimer ??= setTimeout(() => {
       this.flushTimer = undefined;

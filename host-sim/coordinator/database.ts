@@ -36,7 +36,7 @@ export interface DatabaseOptions {
 
 export type Level = ClassicLevel<string, string>;
 
-/** Operations waiting for the batch under way. Full: the write is refused and counted. */
+/** Operations waiting for the batch under way. Full: the write is refused and counted; a single one, however long, never is. */
 const queuedOperations = 100_000;
 /** How long a database that cannot be written is left alone; the first attempt is free, then this doubles. */
 const firstRetryMs = 100;
@@ -77,7 +77,7 @@ export class Database {
   /** Resolves when the operations, all of them or none, are on disk. Rejects with an error that names the directory. */
   write(operations: readonly Operation[]): Promise<void> {
     if (this.closed) return Promise.reject(new Error(`the store in ${this.directory} is closed`));
-    if (this.waitingOperations + operations.length > queuedOperations) {
+    if (this.waitingOperations > 0 && this.waitingOperations + operations.length > queuedOperations) {
       this.counters.add('refused-full');
       return Promise.reject(
         new Error(`the store in ${this.directory} cannot keep up: ${this.waitingOperations} writes wait`),

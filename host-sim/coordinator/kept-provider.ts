@@ -18,6 +18,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, statSync } from 'node:fs';
 import { parseHex } from '../../agent/core/bytes.js';
 import type { Counts } from '../../agent/core/counters.js';
+import { dropReasons } from '../../agent/kibbutz/drop-report.js';
 import type { Aead } from '../../agent/port/aead.js';
 import { type Database, type Operation, openDatabase } from './database.js';
 import { MemberNetwork } from './member-network.js';
@@ -28,6 +29,7 @@ import {
   Provider,
   type ProviderLimits,
   type ProviderRecord,
+  type ProviderState,
   type Statement,
 } from './provider.js';
 
@@ -106,7 +108,7 @@ export class KeptProvider {
     const database = await openDatabase(directory, { sync: true });
     try {
       const entries = await database.entries({ gte: '', lt: '\uffff' });
-      const saved = new Map(entries.map(([key, value]) => [key, JSON.parse(value)]));
+      const saved = new Map(entries.map(([key, text]) => [key, parseJson(text)]));
       const kept = new KeptProvider(database, saved, options);
       await kept.saved();
       return kept;
@@ -136,14 +138,24 @@ export class KeptProvider {
       master = randomBytes(masterBytes).toString('hex');
       this.put('master', master);
     }
-    if (JSON.stringify(before) !== JSON.stringify(this.settings)) this.put('settings', this.settings);
     const records: ProviderRecord[] = [];
+    let members = 0;
     for (const [key, value] of saved) {
+      if (!isRecord(key, value))
+        throw new Error(
+          `${database.directory}: expected what this version of kith writes, got record "${key}": ${(JSON.stringify(value) ?? 'no JSON').slice(0, 100)}; was a newer version here?`,
+        );
       const [kind, id] = key.split('/');
       if (kind === 'group') this.join(Number(id), value as string);
       if (kind === 'provider' || kind === 'member' || kind === 'pair')
         records.push({ key, value: value as ProviderRecord['value'] });
+      if (kind === 'member') members = Math.max(members, Number(id));
     }
+    // Without it numbers would be used twice, of nonces and of members.
+    if (members > ((saved.get('provider') ?? { lastMember: 0 }) as ProviderState).lastMember)
+      throw new Error(`${database.directory}: expected a record "provider" that knows member ${members}`);
+    for (const network of this.networks) network.prefixOf(members);
+    if (JSON.stringify(before) !== JSON.stringify(this.settings)) this.put('settings', this.settings);
     const most = Math.min(...this.networks.map(network => network.members), 0xffffffff);
     this.provider = new Provider({
       master: parseHex(master) as Uint8Array,
@@ -281,6 +293,40 @@ export class KeptProvider {
     this.holding = false;
     this.released();
   }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+const numbersIn: { readonly [kind: string]: readonly string[] } = {
+  provider: ['reservedThrough', 'lastMember'],
+  member: ['aead', 'generation', 'givenBytes', 'takenBytes', 'ownThrough', 'carriedThrough'],
+  pair: ['upBytes', 'downBytes', 'accepted'],
+};
+
+/** Whether a record has the shape that this file gives it. */
+function isRecord(key: string, value: unknown): boolean {
+  const [kind = '', ...ids] = key.split('/');
+  const count = { member: 1, group: 1, pair: 2 }[kind] ?? 0;
+  if (ids.length !== count || !ids.every(id => /^[0-9]{1,10}$/.test(id))) return false;
+  if (kind === 'master') return typeof value === 'string' && /^[0-9a-f]{32}$/.test(value);
+  if (kind === 'group') return typeof value === 'string';
+  if (typeof value !== 'object' || value === null) return false;
+  const fields = value as { readonly [field: string]: unknown };
+  if (kind === 'settings') return typeof fields['policy'] === 'object';
+  if (kind === 'member' && !(typeof fields['name'] === 'string' && isCounts(fields['aeads']))) return false;
+  const { dropped } = fields;
+  if (kind === 'pair' && !(isCounts(dropped) && dropped.length === dropReasons.length)) return false;
+  return numbersIn[kind]?.every(field => isCounts([fields[field]])) ?? false;
+}
+
+function isCounts(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.every(count => Number.isSafeInteger(count) && count >= 0);
 }
 
 function checkName(field: string, value: unknown): asserts value is string {

@@ -85,6 +85,19 @@ test('the will is a retained lost, and an orderly end says disconnected', () => 
   assert.is(text(published(settle(agent, 5))[0][1]), 'disconnected');
 });
 
+test('what is wrong around it is an event, cut to fit; one that happened last is told before disconnected', () => {
+  const agent = new Agent(0, options);
+  agent.receive(0, { kind: 'bus-up', sessionPresent: true });
+  settle(agent, 0);
+  agent.receive(5, { kind: 'fault', text: 'x'.repeat(300) });
+  agent.receive(5, { kind: 'shutdown' });
+  const [[topic, event], [, state]] = published(settle(agent, 5));
+  assert.is(topic, 'kith/1/home/gw-1/event/fault');
+  assert.is(validate(descriptors.event, body(event)), undefined);
+  assert.equal([body(event)['text'], body(event)['uptime']], ['x'.repeat(200), 5]);
+  assert.is(text(state), 'disconnected');
+});
+
 test('telemetry comes at its span with rising seq and the drops by reason', () => {
   const agent = new Agent(0, { ...options, telemetryMs: 500 });
   agent.receive(0, { kind: 'bus-up', sessionPresent: true });

@@ -115,14 +115,25 @@ test('an update is followed to its outcome, whatever came before it, and a refus
     plan = ['ok', 'begun: 1.1', 'running: 1.1 (sequence 2): proved itself'];
     assert.is(await update(), true);
     assert.equal(said, plan.slice(1));
-    plan = ['ok', 'rolled-back: 1.1'];
+    // The request reached it twice, and it told once more what became of another.
+    plan = [
+      'ok',
+      new Error('update: expected none under way'),
+      'running: 1.0 (sequence 1): x',
+      'failed: 1.1 (sequence 2): y',
+    ];
+    assert.is(await update(), false);
+    plan = ['ok', 'rolled-back: 1.1 (sequence 2): z'];
     assert.is(await update(), false);
     plan = [new Error('manifest.sequence: expected at least 3, got 2')];
     assert.is(await fault(update), 'manifest.sequence: expected at least 3, got 2');
     plan = ['ok', 'begun: 1.1'];
     assert.match(await fault(() => update(10)), /^home\/esp-1: no outcome within 10ms; kith watch/);
     writeFileSync(manifest, 'none');
-    assert.match(await fault(update), /expected hex digits, as kith firmware sign writes them/);
+    assert.match(
+      await fault(update),
+      /expected a signed manifest in hex digits, as kith firmware sign writes them/,
+    );
   } finally {
     await node.endAsync(true);
     await broker.close();

@@ -155,6 +155,63 @@ test('a store that is another program’s is left as it was', async () => {
   await after.close();
 });
 
+test('a store that a newer version wrote, or that lacks its number of nonces, is not opened and left as it was', async () => {
+  const kept = await open({ settings: { ipv4: '10.107.0.0/16', policy: {} } });
+  for (const name of ['a', 'b']) await kept.register(name, [1], 'home');
+  await close(kept);
+  const entries = async () => {
+    const database = await openDatabase(directory);
+    const all = await database.entries({ gte: '', lt: '\uffff' });
+    await database.close();
+    return all;
+  };
+  const before = await entries();
+  const member = JSON.parse(new Map(before).get('member/2')!);
+  const changes: readonly (readonly [string, string | undefined, RegExp])[] = [
+    ['provider', undefined, /expected a record "provider" that knows member 2$/],
+    ['provider', '{"reservedThrough":65536,"lastMember":1}', /that knows member 2$/],
+    ['provider', '{"lastMember":2}', /got record "provider": {"lastMember":2}; was a newer version here\?$/],
+    ['provider', '{"reservedThrough":-1,"lastMember":2}', /got record "provider"/],
+    ['member/2', JSON.stringify({ ...member, ownThrough: undefined }), /got record "member\/2"/],
+    ['member/2', JSON.stringify({ ...member, aeads: 1 }), /got record "member\/2"/],
+    ['member/2', '{', /got record "member\/2": no JSON; was/],
+    ['member/2', 'null', /got record "member\/2"/],
+    ['member/x', JSON.stringify(member), /got record "member\/x"/],
+    ['pair/1/2', '{"upBytes":0,"downBytes":0,"accepted":0,"dropped":[0]}', /got record "pair\/1\/2"/],
+    ['master', '"00"', /got record "master": "00"/],
+    ['group/1', '1', /got record "group\/1"/],
+    ['settings', '{}', /got record "settings"/],
+    ['alias/1', '{}', /got record "alias\/1"/],
+  ];
+  for (const [key, value, expected] of changes) {
+    const database = await openDatabase(directory);
+    await database.write([value === undefined ? { type: 'del', key } : { type: 'put', key, value }]);
+    await database.close();
+    const changed = await entries();
+    assert.match(await fails(open()), expected);
+    assert.equal(await entries(), changed, key);
+    const mended = await openDatabase(directory);
+    const old = new Map(before).get(key);
+    await mended.write([old === undefined ? { type: 'del', key } : { type: 'put', key, value: old }]);
+    await mended.close();
+  }
+  // Nor one whose members a smaller network has no addresses for, and it keeps the settings that it had.
+  assert.match(
+    await fails(open({ settings: { ipv4: '10.107.0.0/30', policy: {} } })),
+    /^10\.107\.0\.0\/30: expected at most 1 members, got member 2$/,
+  );
+  assert.equal(await entries(), before);
+  await close(await open());
+});
+
+test('a batch of any length is written: after a disk was full for long, all that changed is one', async () => {
+  const database = await openDatabase(directory, { sync: true });
+  const puts = Array.from({ length: 100_001 }, (_, i) => ({ type: 'put' as const, key: `${i}`, value: 'x' }));
+  await database.write(puts);
+  assert.is((await database.keys({ gte: '', lt: '\uffff' })).length, puts.length);
+  await database.close();
+});
+
 test('members have the addresses behind the provider’s, told back only for those who can be members', () => {
   for (const [lengthBytes, text, own, first, last, outside] of [
     [

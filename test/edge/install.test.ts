@@ -19,6 +19,7 @@ import { Gateway } from './gateway.js';
 const maybeNotify = needs('socat', 'socat') ? test : test.skip;
 const maybeDaemon = Namespace.available({ socat: 'socat' }) ? test : test.skip;
 const maybeOpenWrt = needs('busybox', 'busybox') ? test : test.skip;
+const maybeSystemd = needs('systemd-analyze', 'systemd') ? test : test.skip;
 const checkout = fileURLToPath(new URL('../..', import.meta.url));
 const openwrt = join(checkout, 'edge/linux/openwrt');
 
@@ -36,6 +37,20 @@ test.after.each(async () => {
 
 // ---- systemd ----
 
+maybeSystemd('systemd understands every line of the unit, and finds it shut off well', () => {
+  const unit = join(directory, 'kith-agent.service');
+  const text = readFileSync(join(checkout, 'edge/linux/systemd/kith-agent.service'), 'utf8');
+  // Kith is not installed here.
+  writeFileSync(unit, text.replace('ExecStart=kith ', 'ExecStart=/bin/true '));
+  const said = execFileSync('sh', ['-c', 'systemd-analyze verify "$0" 2>&1', unit], { encoding: 'utf8' });
+  assert.equal(
+    said.split('\n').filter(line => line.includes('kith-agent')),
+    [],
+  );
+  // Of 100; what is left is what it needs: packets, two capabilities, a device, and no MemoryDenyWriteExecute.
+  execFileSync('systemd-analyze', ['security', '--offline=true', '--threshold=30', unit], { stdio: 'pipe' });
+});
+
 /** Hears Unix datagrams as systemd does; what they said so far, one behind the other. */
 async function hear(address: string): Promise<() => string> {
   const heard = join(directory, 'heard');
@@ -50,6 +65,40 @@ maybeNotify('an abstract socket is told as well, and nobody where none is named'
   await eventually('READY=1', () => heard() === 'READY=1');
   serviceManager({}).ready();
   serviceManager({ NOTIFY_SOCKET: join(directory, 'nobody') }).ready();
+});
+
+test('a watchdog that waits for months, or for nothing that is a time, is no flood of signs of life', async () => {
+  const warnings: string[] = [];
+  const hear = ({ name }: Error) => void warnings.push(name);
+  process.on('warning', hear);
+  for (const micros of ['5184000000000', '9'.repeat(20), 'infinity', 'Infinity', '-1', 'x', '']) {
+    const manager = serviceManager({ NOTIFY_SOCKET: join(directory, 'nobody'), WATCHDOG_USEC: micros });
+    manager.ready();
+    await new Promise(resolve => setImmediate(resolve));
+    manager.stopping();
+  }
+  process.off('warning', hear);
+  assert.equal(warnings, []);
+});
+
+test('whatever is named as the service manager, nobody is told and nothing ends', () => {
+  for (const path of [
+    'x',
+    '/',
+    '@',
+    '@'.repeat(300),
+    `/${'x'.repeat(107)}`,
+    '/dev/null',
+    directory,
+    'vsock:2:9',
+    '\u{1f4a5}',
+    '/é'.repeat(53),
+  ]) {
+    const manager = serviceManager({ NOTIFY_SOCKET: path });
+    manager.ready();
+    manager.reloading();
+    manager.stopping();
+  }
 });
 
 maybeDaemon('the daemon says that it is ready, lives, reads its configuration again, and stops', async () => {

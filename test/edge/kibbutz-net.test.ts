@@ -2,6 +2,7 @@
 
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { kibbutzGroup4 } from '../../agent/kibbutz/member-settings.js';
 import {
   emitNeighbour,
   neighbourPrefix,
@@ -47,7 +48,15 @@ async function introduce(gateway: Gateway, member: number): Promise<void> {
   gateway.write('registration.json', JSON.stringify({ ...rest, key: Buffer.from(key).toString('hex') }));
 }
 
-maybe('an advertisement reaches both neighbours, and is authentic', async () => {
+for (const [family, group] of [
+  ['IPv6', undefined],
+  ['IPv4', kibbutzGroup4],
+] as const)
+  maybe(`an advertisement to an ${family} group reaches both neighbours, and is authentic`, () =>
+    advertise(group),
+  );
+
+async function advertise(group: string | undefined): Promise<void> {
   const middle = Namespace.make();
   middle.run('ip', 'link', 'add', 'air', 'type', 'bridge', 'mcast_snooping', '0');
   middle.run('ip', 'link', 'set', 'air', 'up');
@@ -58,6 +67,7 @@ maybe('an advertisement reaches both neighbours, and is authentic', async () => 
     inside.run('sh', '-c', 'echo 0 >/proc/sys/net/ipv6/conf/default/addr_gen_mode');
     inside.connect('wlan', middle, `port${member}`);
     middle.run('ip', 'link', 'set', `port${member}`, 'master', 'air');
+    inside.run('ip', 'address', 'add', `10.3.0.${member}/24`, 'dev', 'wlan');
     const gateway = new Gateway(inside);
     await introduce(gateway, member);
     gateway.configure({
@@ -65,7 +75,7 @@ maybe('an advertisement reaches both neighbours, and is authentic', async () => 
       jobs: {
         kibbutz: {
           registrationFile: 'registration.json',
-          local: { interface: 'wlan' },
+          local: { interface: 'wlan', ...(group === undefined ? {} : { group }) },
           provider: { host: '127.0.0.1', port: 9 },
           tun: { addresses: ['10.1.0.1/24'] },
           policy: 'paper',
@@ -92,6 +102,6 @@ maybe('an advertisement reaches both neighbours, and is authentic', async () => 
     assert.is(other.counter('kibbutz', 'signals.forged'), 0);
     assert.is(other.counter('kibbutz', 'advertisements.sent'), 0);
   }
-});
+}
 
 test.run();

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, sign } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -13,6 +13,7 @@ import { encodeUtf8, formatHex } from '../../agent/core/bytes.js';
 import { Random } from '../../agent/core/random.js';
 import { decodeCbor } from '../../agent/message/cbor.js';
 import type { Manifest } from '../../agent/message/messages.js';
+import { imageCrypto, type NativeEcdsa } from '../../edge/moddable/es256.js';
 import {
   HttpAnswer,
   isFault,
@@ -76,6 +77,9 @@ test('an answer gives its body however it is cut, from the offset that was asked
     assert.equal(receive(new HttpAnswer(40, 100), part, piece, body.subarray(40)), body.slice(40));
     // A server that knows no ranges sends all.
     assert.equal(receive(new HttpAnswer(40, 100), whole, piece), body.slice(40));
+    // Before the answer: RFC 8297 §2.
+    const hints = 'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n';
+    assert.equal(receive(new HttpAnswer(0, 100), hints + hints + whole, piece), body, `pieces of ${piece}`);
   }
 });
 
@@ -92,6 +96,7 @@ test('an answer that is of no use is refused, for good or for now', () => {
     ['HTTP/1.1 206 P\r\nContent-Length: 60\r\n\r\n', /^range: expected bytes 40-99\/100, got none$/],
     ['HTTP/1.1 206 P\r\nContent-Length: 60\r\nContent-Range: bytes 41-100/100\r\n\r\n', /^range: expected/],
     ['SSH-2.0-x\r\n\r\n', /^expected HTTP\/1.1$/],
+    ['HTTP/1.1 206 P\r\nContent-Length: 60\r\nContent-Range: \xff\x1b[2J\r\n\r\n', /, got \?\?\?\[2J$/],
     ['x'.repeat(mostHeadBytes + 1), /^no HTTP/],
   ];
   for (const [head, expected] of answers)
@@ -104,6 +109,28 @@ test('an answer that is of no use is refused, for good or for now', () => {
     for (let at = 0; at < bytes.length; at += 50)
       if (isFault(answer.receive(bytes.subarray(at, at + 50)))) break;
   }
+});
+
+test('a signature is verified by curve arithmetic alone, by the key that made it and no other', () => {
+  const { verifyEs256, sha256 } = imageCrypto(nodeArithmetic);
+  const [message, other] = [encodeUtf8('one'), encodeUtf8('two')];
+  for (let i = 0; i < 3; i++) {
+    const { privateKey, point } = keyPair();
+    const signature = new Uint8Array(sign('sha256', message, { key: privateKey, dsaEncoding: 'ieee-p1363' }));
+    assert.ok(verifyEs256(point, message, signature));
+    assert.not(verifyEs256(point, other, signature));
+    assert.not(verifyEs256(keyPair().point, message, signature));
+    for (const at of [0, 31, 32, 63]) {
+      const damaged = signature.slice();
+      damaged[at]! ^= 1;
+      assert.not(verifyEs256(point, message, damaged), `byte ${at}`);
+    }
+  }
+  const hash = sha256();
+  hash.add(encodeUtf8('ab'));
+  hash.add(encodeUtf8('c'));
+  // FIPS 180-4's example (NIST, SHA256.pdf).
+  assert.is(formatHex(hash.finish()), 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
 });
 
 test('on XS under Linux: signed updates over HTTP, and what goes wrong with them', async () => {
@@ -199,6 +226,84 @@ test('on XS under Linux: firmware without a key has no updates, and says so', as
     await bench.close();
   }
 });
+
+interface Point {
+  readonly x: bigint;
+  readonly y: bigint;
+  isZero(): boolean;
+}
+
+/** What the SDK's natives do, slowly: SP 800-186 §3.2.1.3 for the numbers, SEC 1 §2.2.1 for the addition. */
+const nodeArithmetic: NativeEcdsa = (() => {
+  const m = 0xffffffff00000001000000000000000000000000ffffffffffffffffffffffffn;
+  const n = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
+  const a = m - 3n;
+  const pointAt = (x: bigint, y: bigint, isZero = false): Point => ({ x, y, isZero: () => isZero });
+  const power = (base: bigint, exponent: bigint, modulus: bigint): bigint =>
+    exponent === 0n
+      ? 1n
+      : (power((base * base) % modulus, exponent >> 1n, modulus) * (exponent & 1n ? base : 1n)) % modulus;
+  // Fermat: the moduli are primes.
+  const inverse = (value: bigint, modulus: bigint) =>
+    power(((value % modulus) + modulus) % modulus, modulus - 2n, modulus);
+  const add = (p: Point, q: Point): Point => {
+    if (p.isZero()) return q;
+    if (q.isZero()) return p;
+    if (p.x === q.x && (p.y + q.y) % m === 0n) return pointAt(0n, 0n, true);
+    const slope =
+      p.x === q.x ? (3n * p.x * p.x + a) * inverse(2n * p.y, m) : (q.y - p.y) * inverse(q.x - p.x, m);
+    const x = (((slope * slope - p.x - q.x) % m) + m) % m;
+    return pointAt(x, (((slope * (p.x - x) - p.y) % m) + m) % m);
+  };
+  const times = (p: Point, factor: bigint): Point =>
+    factor === 0n
+      ? pointAt(0n, 0n, true)
+      : add(times(add(p, p), factor >> 1n), factor & 1n ? p : pointAt(0n, 0n, true));
+  class Digest {
+    private readonly hash = createHash('sha256');
+    write(bytes: Uint8Array): void {
+      this.hash.update(bytes);
+    }
+    close(): ArrayBuffer {
+      return new Uint8Array(this.hash.digest()).buffer;
+    }
+  }
+  class Curve {
+    readonly n = n;
+    readonly G = pointAt(
+      0x6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296n,
+      0x4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5n,
+    );
+    readonly ec = {
+      mul2: (p: Point, j: bigint, q: Point, k: bigint) => add(times(p, j), times(q, k)),
+    };
+  }
+  class ECPoint {
+    readonly x: bigint;
+    readonly y: bigint;
+    constructor(x: bigint, y: bigint) {
+      this.x = x;
+      this.y = y;
+    }
+    isZero(): boolean {
+      return false;
+    }
+  }
+  class Mont {
+    private readonly modulus: bigint;
+    constructor({ m: modulus }: { readonly m: bigint }) {
+      this.modulus = modulus;
+    }
+    mul(x: bigint, y: bigint): bigint {
+      return (x * y) % this.modulus;
+    }
+    mulinv(x: bigint): bigint {
+      return inverse(x, this.modulus);
+    }
+  }
+  const bigInt = (bytes: ArrayBuffer) => BigInt(`0x${formatHex(new Uint8Array(bytes))}`);
+  return { Digest, Curve, ECPoint, Mont, bigInt };
+})();
 
 const image = new Uint8Array(300_000).map((_, at) => (at * 31) >> 3);
 

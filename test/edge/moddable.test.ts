@@ -1,10 +1,10 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { connectAsync } from 'mqtt';
@@ -29,13 +29,13 @@ import {
   parseSettings,
 } from '../../edge/moddable/settings.js';
 import { frameOf, outgoingOf } from '../../edge/moddable/udp-link.js';
-import { environmentForModdable } from '../../host-sim/cli/flash.js';
 import { openBroker } from '../../host-sim/coordinator/broker.js';
 import { type Datagram, Provider } from '../../host-sim/coordinator/provider.js';
 import { Listener } from '../support/listener.js';
 import { Namespace } from '../support/namespaces.js';
 import { eventually, Process } from '../support/process.js';
 import { brokerPrograms, Gateway } from './gateway.js';
+import { moddableProgram, removeModdableProgram } from './moddable-program.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const host = '3c:22:fb:01:02:03';
@@ -49,7 +49,6 @@ const kibbutz = {
   exchange: '200ms',
   uplinkBitsPerSecond: 2_000_000,
 };
-let buildFolder: string | undefined;
 
 test.after.each(async () => {
   await Process.killAll();
@@ -57,9 +56,7 @@ test.after.each(async () => {
   Gateway.removeAll();
 });
 
-test.after(() => {
-  if (buildFolder !== undefined) rmSync(buildFolder, { recursive: true, force: true });
-});
+test.after(() => removeModdableProgram());
 
 test('a datagram becomes the frame that rules see, and comes out again as the same datagram', () => {
   for (const [dstPort, dstMac, dstAddress] of [
@@ -119,6 +116,8 @@ test('settings that are of no use are refused with the field', () => {
     [{ ...good, knock: [1, 2, 3, 4, 5, 6, 7, 8, 9] }, /^knock:/],
     [{ ...good, knock: ['1'] }, /^knock:/],
     [{ ...good, wake: { address: 'all', port: 9 } }, /^wake:/],
+    [{ ...good, powerProxy: 'no' }, /^powerProxy: expected true or false/],
+    [{ ...good, powerProxy: false }, /^powerProxy: expected true where there is no kibbutz/],
     [{ ...good, kibbutz: 'yes' }, /^kibbutz: expected/],
     [member({ tial: '1s' }), /^kibbutz\.tial: expected one of the fields/],
     [member({ registration: undefined }), /^kibbutz\.registration: expected/],
@@ -296,7 +295,7 @@ test('manifest.json names every module that the boards need and no other, and ha
 });
 
 test('on XS under Linux: is born, takes a rule, wakes by UDP and by request, keeps the rule over kill -9', async () => {
-  const program = builtProgram();
+  const program = moddableProgram();
   if (program === undefined) return;
   const folder = mkdtempSync(join(tmpdir(), 'kith-moddable-'));
   const broker = await openBroker({ port: 0 });
@@ -364,25 +363,84 @@ test('on XS under Linux: is born, takes a rule, wakes by UDP and by request, kee
   }
 });
 
-/** The program for Linux, built once; undefined: there is no SDK, which is said. */
-function builtProgram(): string | undefined {
-  if (!process.env['MODDABLE']) {
-    const why = 'MODDABLE is not set: the folder of the Moddable SDK, its tools built (docs/moddable.md)';
-    if (process.env['KITH_REQUIRE_MODDABLE']) throw new Error(why);
-    console.log(`SKIP: ${why}`);
-    return undefined;
-  }
-  if (buildFolder === undefined) {
-    const folder = mkdtempSync(join(tmpdir(), 'kith-moddable-build-'));
-    const built = spawnSync(
-      'mcconfig',
-      ['-m', '-p', 'x-cli-lin', '-o', folder, join(root, 'manifest.json')],
-      { env: environmentForModdable(process.env), encoding: 'utf8', timeout: 400_000 },
+test('on XS under Linux: a rule that was acknowledged is kept, though the broker takes nothing of what the board says', async () => {
+  const program = moddableProgram();
+  if (program === undefined) return;
+  const folder = mkdtempSync(join(tmpdir(), 'kith-moddable-'));
+  const rules = 14; // More than a board lets wait, fewer than it holds.
+  let acknowledged = 0;
+  let isDone: () => void;
+  const done = new Promise<void>(resolve => {
+    isDone = resolve;
+  });
+  const server = createServer(socket => {
+    socket.on('error', () => undefined);
+    let heard = Buffer.alloc(0);
+    socket.on('data', bytes => {
+      heard = Buffer.concat([heard, bytes]);
+      for (;;) {
+        const packet = firstPacket(heard);
+        if (!packet) return;
+        heard = heard.subarray(packet.length);
+        const send = () => {
+          const i = acknowledged + 1;
+          socket.write(publication(`kith/1/home/xs-1/rule/r${i}`, i));
+        };
+        if (packet[0] === 0x10) {
+          socket.write(Buffer.from('20020000', 'hex'));
+          send();
+        } else if (packet[0] === 0x40) {
+          acknowledged++;
+          if (acknowledged === rules) isDone();
+          // After the board has said how it stands, so that this waits too.
+          else setTimeout(send, 500);
+        }
+      }
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  let board: ChildProcess | undefined;
+  try {
+    const broker = { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
+    const file = join(folder, 'modpreferences.json');
+    writeFileSync(
+      file,
+      JSON.stringify({ 'kith.conf': { settings: JSON.stringify({ site: 'home', node: 'xs-1', broker }) } }),
     );
-    assert.is(built.status, 0, `${built.stdout}${built.stderr}`.slice(-2000));
-    buildFolder = folder;
+    board = spawn(program, { cwd: folder, stdio: ['ignore', 'inherit', 'inherit'] });
+    await done;
+    board.kill('SIGKILL');
+    const kept = JSON.parse(readFileSync(file, 'utf8')) as { kith: Record<string, unknown> };
+    assert.is(Object.keys(kept.kith).filter(name => name.startsWith('k')).length, rules);
+  } finally {
+    board?.kill('SIGKILL');
+    server.close();
+    rmSync(folder, { recursive: true, force: true });
   }
-  return join(buildFolder, 'bin/lin/release', basename(root));
+});
+
+/** The first MQTT packet of what came, if it is all there (MQTT 3.1.1 §2.2.3). */
+function firstPacket(bytes: Buffer): Buffer | undefined {
+  let length = 0;
+  for (let at = 1; at < bytes.length; at++) {
+    length += (bytes[at]! & 127) * 128 ** (at - 1);
+    if (bytes[at]! < 128)
+      return bytes.length < at + 1 + length ? undefined : bytes.subarray(0, at + 1 + length);
+  }
+  return undefined;
+}
+
+/** A retained rule with QoS 1. */
+function publication(topic: string, packetId: number): Buffer {
+  const rule = Buffer.from(`{"host":"${host}","trigger":{"timer":{"every":"1h"}},"action":"wake"}`);
+  const body = Buffer.concat([
+    Buffer.from([0, topic.length]),
+    Buffer.from(topic),
+    Buffer.from([0, packetId]),
+    rule,
+  ]);
+  return Buffer.concat([Buffer.from([0x33, body.length]), body]);
 }
 
 /** The body of a publication of the node's, on such a leaf, that is as wanted. */
@@ -397,7 +455,7 @@ function said(leaf: string, wanted: (body: Record<string, unknown>) => boolean =
 }
 
 test("a board on XS under Linux carries a gateway's packets to the provider and back, and keeps its account over kill -9", async () => {
-  const program = builtProgram();
+  const program = moddableProgram();
   if (program === undefined || !Namespace.available({ ...brokerPrograms, ping: 'iputils-ping' })) return;
   // One local link, IPv4 alone, and an uplink of each to the provider.
   const [inside, beside, internet] = [Namespace.make(), Namespace.make(), Namespace.make()];
@@ -484,7 +542,7 @@ test("a board on XS under Linux carries a gateway's packets to the provider and 
     // Behind its tail, and then without it.
     beside.run('ip', 'link', 'set', 'wwan', 'down');
     await eventually('an answer through the board', isAnswered);
-    assert.ok(gateway.counter('kibbutz', 'advertisements.received') > 0);
+    await eventually('the board heard', () => gateway.counter('kibbutz', 'advertisements.received') > 0);
     // The next ledger of either is due within a minute; after a restart it is said at once, from what was kept.
     const before = board.last('ledger')!['boot'];
     await running.kill('SIGKILL');

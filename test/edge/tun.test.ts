@@ -136,4 +136,16 @@ maybe('a device that cannot be opened says why', () => {
   assert.not.match(namespace.run('ip', 'link'), /kith1/);
 });
 
+maybe('its MTU changes both ways while routes over it stay', () => {
+  const inside = Namespace.make();
+  const device = open(inside, { name: 'line', mtuBytes: 1492, addresses: ['10.0.0.2/32'] });
+  inside.run('ip', 'route', 'add', '10.0.0.1/32', 'dev', 'line');
+  for (const mtuBytes of [1500, 1400]) {
+    inside.enter(() => device.setMtu(mtuBytes));
+    assert.match(inside.run('ip', 'link', 'show', 'line'), new RegExp(`mtu ${mtuBytes} `));
+    assert.match(inside.run('ip', 'route'), /10\.0\.0\.1 dev line/);
+    assert.match(inside.run('ip', 'address', 'show', 'line'), /10\.0\.0\.2\/32/);
+  }
+});
+
 test.run();

@@ -268,7 +268,7 @@ maybe(
     const words = ['coordinator', '--data', data, '--host', '0.0.0.0', '--ws-port', '0'];
     await kith(home, words, /Ctrl-C stops/);
     const sockets = [join(directory, 'first'), join(directory, 'second')];
-    const common = ['--mac', brasMac];
+    const common = ['--mac', brasMac, '--dns', '10.67.0.53'];
     const old = await bras(first, ...common, ...cables[0], '--control', sockets[0]);
     await bras(second, ...common, ...cables[1], '--control', sockets[1], '--standby');
     const config = {
@@ -286,7 +286,12 @@ maybe(
     const run = ['--import', 'tsx', daemon, '--config', file('agent.json', JSON.stringify(config))];
     const gateway = await startIn(home, process.execPath, run, /line up: 10\.67\.0\.2/);
     home.run('ip', 'route', 'add', '10.67.0.1/32', 'dev', 'line');
+    const nameServers = () => readFileSync(join(directory, 'store', 'resolv.conf'), 'utf8');
+    assert.is(nameServers(), 'nameserver 10.67.0.53\n');
+    const mtu = () => Number(/mtu (\d+)/.exec(home.run('ip', 'link', 'show', 'line'))?.[1]);
     const watch = await kith(home, ['watch', '--json', '--broker', 'mqtt://10.99.0.1:1883'], /installed/);
+    // Without the eight bytes of PPPoE and PPP, the route where it was.
+    await eventually('the whole MTU', () => mtu() === 1500);
     const pings = await startIn(home, 'ping', ['-n', '-i', '0.2', '10.67.0.1'], /icmp_seq=5 ttl/);
     const moved = await Process.runKith(['session', 'export', '--control', sockets[0]]);
     await watch.says(/revoked/);
@@ -296,6 +301,9 @@ maybe(
     // Long before the list would have expired.
     await eventually('ten more pings answered', () => answered(pings).at(-1)! > before + 10);
     assert.not.match(gateway.output, /session \d+ (down|failed)|line down/);
+    assert.is(mtu(), 1492);
+    assert.is(await gateway.kill('SIGTERM'), 0);
+    assert.is(nameServers(), '');
     assert.is(await old.kill('SIGINT'), 0, old.output);
   },
 );

@@ -16,6 +16,7 @@ import {
   parseNeighbour,
   parseRegistration,
   registrationKey,
+  takeOver,
 } from '../../agent/kibbutz/saved-state.js';
 import { emitSignal, parseSignal } from '../../agent/kibbutz/signal.js';
 import { checkLimits, defaultLimits, envelopesBytes, type Limits } from '../../agent/limits.js';
@@ -1157,6 +1158,17 @@ test('saved records that cannot be read are counted and told of; a quota that is
     );
     b.crash();
   }
+});
+
+test("a registration is taken over when it is newer or another member's, and never twice", () => {
+  const given = { member: 7, aead: 1, generation: 3, key: new Uint8Array(16).fill(1) };
+  const fresh = newRegistration(given);
+  assert.equal(takeOver(undefined, given, aeads), fresh);
+  assert.equal(takeOver(new Uint8Array(3), given, aeads), fresh, 'what cannot be read is as good as none');
+  assert.is(takeOver(fresh, given, aeads), undefined);
+  assert.is(takeOver(newRegistration({ ...given, generation: 4 }), given, aeads), undefined, 'an older one');
+  assert.equal(takeOver(newRegistration({ ...given, generation: 2 }), given, aeads), fresh);
+  assert.equal(takeOver(newRegistration({ ...given, member: 8, generation: 9 }), given, aeads), fresh);
 });
 
 test('without a readable registration the job says so, and does nothing', () => {

@@ -7,6 +7,7 @@ import { Random } from '../../agent/core/random.js';
 import { encodeCbor } from '../../agent/message/cbor.js';
 import {
   farewellMs,
+  forgetMs,
   longestPauseMs,
   mostTries,
   proveMs,
@@ -77,8 +78,8 @@ test('a good manifest: the image is fetched, activated, proves itself, and the o
   rig.pass(1);
   assert.equal(rig.only(), { kind: 'slot', action: 'confirm' });
   assert.equal(rig.told, ['running: 1.2.0 (sequence 7): proved itself']);
-  // And never again, nor is the same or an older image taken.
-  rig.told = [];
+  // And not again after a while, nor is the same or an older image taken.
+  rig.pass(forgetMs).told = [];
   rig
     .boot({ isOnTrial: false })
     .connect()
@@ -247,9 +248,22 @@ test('while the broker is gone the download goes on; the outcome is told when it
   failing.give({ kind: 'bus-down' }).give({ kind: 'image', state: 'refused', reason: 'HTTP 404' }).pass(1000);
   failing.boot().pass(1000).connect().pass(0);
   assert.equal(failing.told, ['failed: 1.2.0 (sequence 7): HTTP 404']);
+  failing
+    .pass(forgetMs - 1)
+    .give({ kind: 'bus-down' })
+    .pass(forgetMs)
+    .connect()
+    .pass(forgetMs - 1);
+  assert.equal(failing.told.length, 1, 'told once in one life');
   failing.told = [];
-  failing.boot().connect().pass(1000);
-  assert.equal(failing.told, [], 'told once');
+  failing
+    .boot()
+    .connect()
+    .pass(forgetMs - 1);
+  assert.equal(failing.told, ['failed: 1.2.0 (sequence 7): HTTP 404'], 'nobody may have heard it');
+  failing.told = [];
+  failing.pass(1).boot().connect().pass(1000);
+  assert.equal(failing.told, []);
 });
 
 test('firmware that is not connected in time rolls itself back, and the former one says so', () => {
@@ -296,6 +310,25 @@ test('a slot that does not take the image is told, and the node goes on', () => 
   rig.give({ kind: 'image', state: 'refused', reason: 'the image is no firmware' }).pass(0);
   assert.equal(rig.told, ['failed: 1.2.0 (sequence 7): the image is no firmware']);
   assert.ok(rig.request(rig.sign()).ok);
+});
+
+test('what was answered is on record, and an answer comes behind what happened before', () => {
+  const rig = new Rig().connect();
+  rig.request(rig.sign());
+  rig.boot().connect();
+  rig.request(undefined);
+  assert.equal(rig.told, ['failed: 1.2.0 (sequence 7): the node restarted meanwhile']);
+});
+
+test('firmware on trial whose last record the store did not take is of the attempt all the same', () => {
+  const rig = new Rig().connect();
+  rig.request(rig.sign());
+  const record = rig.saved['update']!;
+  rig.pass(0).send().pass(farewellMs).saved['update'] = record;
+  rig.told = [];
+  rig.boot({ running: 'b', spare: 'a', isOnTrial: true }).connect().pass(steadyMs);
+  assert.equal(rig.told, ['running: 1.2.0 (sequence 7): proved itself']);
+  assert.match(rig.request(rig.sign()).error!, /expected at least 8/);
 });
 
 test('a record is read as it was written, and no damage to one throws', () => {
