@@ -63,7 +63,7 @@ export class KibbutzSockets {
   private tryAt = 0;
   private dateAt = 0;
   private greetAt = 0;
-  private day = 0;
+  private toldDate = '';
 
   constructor(settings: KibbutzSettings, network: Network, calls: KibbutzCalls) {
     this.settings = settings;
@@ -170,8 +170,9 @@ export class KibbutzSockets {
   private tellDate(): void {
     const today = new Date();
     const [year, month, day] = [today.getUTCFullYear(), today.getUTCMonth() + 1, today.getUTCDate()];
-    if (day === this.day) return;
-    this.day = day;
+    const date = `${year}-${month}-${day}`;
+    if (date === this.toldDate) return;
+    this.toldDate = date;
     this.calls.hear({ kind: 'date', year, month, day });
   }
 }

@@ -61,6 +61,8 @@ export class Updater {
   private readonly calls: UpdateCalls;
   private image: ImageWriter | undefined;
   private heldBytes = 0;
+  /** Of the image that was asked for last. */
+  private sizeBytes = 0;
   private stream: Stream | undefined;
   /** Of the fetch under way; what comes of an earlier one is left aside. */
   private fetch = 0;
@@ -86,6 +88,7 @@ export class Updater {
     const { uri, from, size } = effect;
     const { sdk } = this;
     this.close();
+    this.sizeBytes = size;
     const place = parsePlace(uri);
     if (!place) {
       this.refuse('uri: expected http or https, a host name or IPv4 address, and no user');
@@ -178,9 +181,10 @@ export class Updater {
   }
 
   private activate(): void {
-    const { image } = this;
+    const { image, heldBytes, sizeBytes } = this;
     if (!this.isOnRecord) throw new Error('store: expected room for the record of the update');
-    if (!image) throw new Error('slot: expected an image in it, got none');
+    if (!image || heldBytes !== sizeBytes)
+      throw new Error(`slot: expected ${sizeBytes} bytes in it, got ${heldBytes}`);
     this.image = undefined;
     image.activate();
     this.leave(restart);

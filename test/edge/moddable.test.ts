@@ -272,6 +272,11 @@ test('the sockets of a kibbutz: opened and looked up until it works, only the pr
   });
 });
 
+test('the firmware says the version of the package', () => {
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+  assert.match(readFileSync(join(root, 'edge/moddable/platform.ts'), 'utf8'), `'kith ${version}'`);
+});
+
 test('manifest.json names every module that the boards need and no other, and has them in flash', async () => {
   const manifest = JSON.parse(readFileSync(join(root, 'manifest.json'), 'utf8')) as {
     modules: Record<string, string[]>;

@@ -142,7 +142,6 @@ class World {
 
   private drain(): void {
     while (!this.isCut) {
-      if (this.isOnline && this.waiting.length >= 8) return;
       const effect = this.agent.outbox.shift();
       if (!effect) return;
       if (this.random.chance(this.trouble / 2)) this.cut();
