@@ -5,7 +5,7 @@
  *     request/update → judged → fetched, hashed as it comes → size and digest right → activate, restart, on trial
  *     on trial: connected to the broker for `steadyMs` within `proveMs` → confirmed; else rolled back
  *
- * What happens is told as events `update`, whose text begins with one of these words; the last five are outcomes:
+ * What happens is told as events `update`, whose text begins with one of these words; the last three are outcomes:
  *
  *     begun:, loading:, installed:, running:, rolled-back:, failed:
  *
@@ -14,8 +14,9 @@
  *
  * One record is kept: the sequence number of the firmware that proved itself, the attempt under way, and the last outcome, until
  * it has been told for `forgetMs`. It is written before a request is answered and before the node restarts, so that after the
- * restart the slot it runs from tells what became of the attempt, whoever caused the restart; an outcome may be told twice. The sequence number keeps an attacker from bringing back an older image that
- * has a signature (RFC 9124 §3.2); whoever erases the record is at the board, and left with the number that the firmware was built with.
+ * restart the slot it runs from tells what became of the attempt, whoever caused the restart; an outcome may be told twice. The
+ * sequence number keeps an attacker from bringing back an older image that has a signature (RFC 9124 §3.2); whoever erases the
+ * record is at the board, and left with the number that the firmware was built with.
  *
  * Bounds: one image at a time, none of its bytes kept; manifests of `longestSign1` bytes.
  */

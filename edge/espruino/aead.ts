@@ -1,10 +1,12 @@
 /**
- * The AEAD port on Espruino boards built with AES_CCM: AES-128-CCM (NIST SP 800-38C, RFC 3610; lengths of RFC 5116
+ * The AEAD port on Espruino boards with AES (all that have TLS): AES-128-CCM (NIST SP 800-38C, RFC 3610; lengths of RFC 5116
  * §5.3) from the firmware's native AES.
  *
  * The firmware's `ccmEncrypt` takes no associated data. Its ciphertext does not depend on any, though, so it serves as
  * the counter mode both ways; the tag is made here, from the firmware's CBC and one block of ECB. (`AES.encrypt` in
- * mode CTR is no help: it ignores `iv`, 2v29.) So no byte of the message passes through the interpreter.
+ * mode CTR is no help: it ignores `iv`, 2v29.) So no byte of the message passes through the interpreter. Of the boards with a
+ * network none has it as delivered, though (2v29: their `libraries` lack AES_CCM); there the counters go through ECB, and the
+ * interpreter makes the XOR.
  *
  * Bounds: messages below 2^24 bytes, associated data below 65,280 (RFC 3610 §2.2), the board's memory long before.
  */
@@ -14,7 +16,7 @@ import type { Aead } from '../../agent/port/aead.js';
 /** What is used of `require('crypto').AES`. */
 export interface NativeAes {
   encrypt(message: Uint8Array, key: Uint8Array, options: { mode: 'CBC' | 'ECB' }): ArrayBuffer;
-  ccmEncrypt(message: Uint8Array, key: Uint8Array, iv: Uint8Array, tagLength: number): { data: ArrayBuffer };
+  ccmEncrypt?(message: Uint8Array, key: Uint8Array, iv: Uint8Array, tagLength: number): { data: ArrayBuffer };
 }
 
 const keyBytes = 16;
@@ -61,9 +63,20 @@ function check(key: Uint8Array, nonce: Uint8Array): void {
 
 /** Counter mode from counter 1: the same both ways. */
 function crypt(aes: NativeAes, key: Uint8Array, nonce: Uint8Array, message: Uint8Array): Uint8Array {
-  return message.length > 0
-    ? new Uint8Array(aes.ccmEncrypt(message, key, nonce, tagBytes).data)
-    : new Uint8Array(0);
+  const { length } = message;
+  if (length > 0 && aes.ccmEncrypt) return new Uint8Array(aes.ccmEncrypt(message, key, nonce, tagBytes).data);
+  const stream = new Uint8Array(wholeBlocks(length));
+  for (let at = 0, counter = 1; at < length; at += blockBytes, counter++) {
+    stream[at] = counterFlags;
+    stream.set(nonce, at + 1);
+    stream[at + 13] = counter >> 16;
+    stream[at + 14] = counter >> 8;
+    stream[at + 15] = counter;
+  }
+  const made = length > 0 ? new Uint8Array(aes.encrypt(stream, key, { mode: 'ECB' })) : stream;
+  const crypted = new Uint8Array(length);
+  for (let i = 0; i < length; i++) crypted[i] = message[i] ^ made[i];
+  return crypted;
 }
 
 /** RFC 3610 §2.2 and §2.3. */

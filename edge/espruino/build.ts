@@ -1,5 +1,5 @@
 /**
- * Builds the firmware for Espruino: `node --import tsx edge/espruino/build.ts [--jobs power-proxy|none] [--out FILE]`.
+ * Builds the firmware for Espruino: `node --import tsx edge/espruino/build.ts [--jobs power-proxy|kibbutz|none] [--out FILE]`.
  *
  * One ASCII script. Two things make it small beside minification: what a build does not do is left out (`--jobs`), and the
  * names of properties that never leave the board are shortened: those declared `private`, and those that end in a unit of
@@ -14,7 +14,7 @@ import { faults, lower, renamed } from './lower.js';
 
 export interface FirmwareOptions {
   /** `none`: it only reports. */
-  readonly jobs: 'power-proxy' | 'none';
+  readonly jobs: 'power-proxy' | 'kibbutz' | 'none';
   readonly minify?: boolean;
 }
 
@@ -37,7 +37,11 @@ export async function buildFirmware({ jobs, minify = true }: FirmwareOptions): P
     target: 'es2022',
     charset: 'ascii',
     minifySyntax: true,
-    define: { firmware: JSON.stringify(`kith ${version}`), withRules: String(jobs !== 'none') },
+    define: {
+      firmware: JSON.stringify(`kith ${version}`),
+      withRules: String(jobs === 'power-proxy'),
+      withKibbutz: String(jobs === 'kibbutz'),
+    },
     tsconfig: resolve(root, 'tsconfig.base.json'),
     logLevel: 'error',
   });
@@ -123,6 +127,17 @@ const innerNames = [
   'askFor',
   'rulesChanged',
   'unsaved',
+  'body',
+  'jobCounters',
+  'sentOwn',
+  'highest',
+  'seen',
+  'offered',
+  'used',
+  'trouble',
+  'accepted',
+  'dropped',
+  'refusedUntil',
   'kind',
   'topic',
   'retain',
@@ -159,8 +174,8 @@ function argument(name: string, fallback: string): string {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const jobs = argument('--jobs', 'power-proxy');
-  if (jobs !== 'power-proxy' && jobs !== 'none')
-    throw new Error(`--jobs: expected power-proxy or none, got ${jobs}`);
+  if (jobs !== 'power-proxy' && jobs !== 'kibbutz' && jobs !== 'none')
+    throw new Error(`--jobs: expected power-proxy, kibbutz or none, got ${jobs}`);
   const script = await buildFirmware({ jobs });
   const out = argument('--out', '');
   if (out === '') process.stdout.write(`${script}\n`);

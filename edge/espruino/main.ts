@@ -4,7 +4,7 @@
  *
  * Storage (names of at most 28 characters):
  *     kith.json     the settings, below, put there when the board is flashed
- *     k<digest>     key, value and end mark, one for each key the agent saves;
+ *     k<digest>     key, value and end mark, one for each key that is saved;
  *     l<digest>     the next one of the same key, which is whole before the first is erased: a power cut leaves one or both
  *
  * It comes back by itself: Wi-Fi and broker are tried again after a random time between half and all of 1, 2, 4 … 64 s; the
@@ -16,10 +16,12 @@
 
 import { digest, encodeUtf8 } from '../../agent/core/bytes.js';
 import type { Saved } from '../../agent/port/platform.js';
+import { aes128Ccm, type NativeAes } from './aead.js';
 import { Mqtt } from './mqtt.js';
 import { noJob, SmallAgent, type SmallEffect, type SmallVoice } from './small-agent.js';
 import { bytesOfText } from './small-cbor.js';
-import { SmallProxy } from './small-proxy.js';
+import { type KibbutzSettings, kibbutzCounters, type SmallKibbutz, smallKibbutz } from './small-kibbutz.js';
+import { proxyCounters, SmallProxy } from './small-proxy.js';
 
 /** `kith.json`. */
 interface Settings {
@@ -32,6 +34,7 @@ interface Settings {
     readonly password?: string;
   };
   readonly wifi?: { readonly ssid: string; readonly password?: string };
+  readonly kibbutz?: KibbutzSettings;
 }
 
 type Publication = SmallEffect & { readonly kind: 'publish' };
@@ -45,7 +48,10 @@ interface Socket {
 
 interface DatagramSocket {
   bind(port: number, hear: (socket: DatagramSocket) => void): void;
-  on(event: 'message', hear: (message: string) => void): void;
+  on(event: 'message', hear: (message: string, from: { address: string; port: number }) => void): void;
+  on(event: 'close', hear: () => void): void;
+  /** Before `bind`, which joins. */
+  addMembership(group: string, ip: string): void;
   send(data: string, offset: number, length: number, port: number, address: string): void;
   close(): void;
 }
@@ -62,13 +68,17 @@ interface StorageModule {
 /** Put in by build.ts. */
 declare const firmware: string;
 declare const withRules: boolean;
+declare const withKibbutz: boolean;
 
 /** The board's `require`, which build.ts puts in: bundlers have one of their own. */
 declare function boardModule(name: 'Storage'): StorageModule;
 declare function boardModule(name: 'net'): {
   connect(options: { host: string; port: number }, hear: () => void): Socket;
 };
-declare function boardModule(name: 'dgram'): { createSocket(type: 'udp4'): DatagramSocket };
+declare function boardModule(name: 'dgram'): {
+  createSocket(type: 'udp4' | { type: 'udp4'; recvBufferSize: number }): DatagramSocket;
+};
+declare function boardModule(name: 'crypto'): { readonly AES: NativeAes };
 declare function boardModule(name: 'Wifi'): {
   connect(ssid: string, options: { password: string }, hear: (error: unknown) => void): void;
 };
@@ -90,6 +100,8 @@ const settingsName = 'kith.json';
 const tickMs = 500;
 const watchdogS = 30;
 const keepAliveS = 60;
+/** IPv4 over Ethernet (RFC 894) without its header and UDP's, and the firmware's own 8 bytes; it takes 528 unless told. */
+const longestDatagram = 1480;
 const longestPauseMs = 64_000;
 /** Erased flash is 0xff, so a record that was not written to its end has another one. */
 const endMark = '\n';
@@ -120,7 +132,7 @@ function load(voice: SmallVoice): Saved {
     const keyEnd = record.indexOf(endMark);
     const key = record.slice(0, keyEnd);
     const isWhole = record.slice(-1) === endMark && name.slice(1) === fileOf(key);
-    if (!isWhole) voice.tally('rules.unreadable');
+    if (!isWhole) voice.tally('records.unreadable');
     // Of two that are whole either will do, but only one may stay: what is written next takes the place of the other.
     if (isWhole && !saved[key]) saved[key] = bytesOfText(record.slice(keyEnd + 1, -1));
     else storage.erase(name);
@@ -128,11 +140,42 @@ function load(voice: SmallVoice): Saved {
   return saved;
 }
 
-function start({ site, node, broker, wifi }: Settings): void {
+/** One socket for the local link and the uplink: what comes is told apart by its key. */
+function join(
+  settings: KibbutzSettings,
+  voice: SmallVoice,
+  boot: number,
+  now: () => number,
+  keep: (key: string, value: Uint8Array) => boolean,
+): SmallKibbutz {
+  let both: DatagramSocket | undefined;
+  const member = smallKibbutz(voice, settings, boot, load(voice), aes128Ccm(boardModule('crypto').AES), {
+    keep,
+    send: (datagram, port, address) => {
+      // Not before the first: it leaves when the board has said something, so there is a network.
+      if (!both) {
+        both = boardModule('dgram').createSocket({ type: 'udp4', recvBufferSize: longestDatagram });
+        both.on('close', () => {
+          both = undefined;
+        });
+        both.addMembership(settings.group, '0.0.0.0');
+        both.bind(settings.port, bound =>
+          bound.on('message', (data, from) => member.hear(now(), bytesOfText(data), from.port, from.address)),
+        );
+      }
+      const data = E.toString(datagram);
+      both.send(data, 0, data.length, port, address);
+    },
+  });
+  return member;
+}
+
+function start({ site, node, broker, wifi, kibbutz }: Settings): void {
   const bornAt = getTime();
   const now = () => Math.floor((getTime() - bornAt) * 1000);
   const random = () => (E.hwRand() >>> 0) / 4294967296;
   const boot = `0000000${(E.hwRand() >>> 0).toString(16)}`.slice(-8);
+  let member: SmallKibbutz | undefined;
   const agent = new SmallAgent(0, {
     site,
     node,
@@ -142,7 +185,19 @@ function start({ site, node, broker, wifi }: Settings): void {
       const { usage, free } = process.memory();
       return { 'variables.used': usage, 'variables.free': free };
     },
-    makeJob: withRules ? (at, voice) => new SmallProxy(at, voice, load(voice)) : () => noJob,
+    jobCounters: withRules ? proxyCounters : withKibbutz ? kibbutzCounters : [],
+    makeJob: withRules
+      ? (at, voice) => new SmallProxy(at, voice, load(voice))
+      : withKibbutz
+        ? (_, voice) => {
+            try {
+              member = kibbutz && join(kibbutz, voice, parseInt(boot, 16), now, keep);
+            } catch (_) {
+              complain('the kibbutz record is not whole: erase Storage, flash a new registration');
+            }
+            return member || noJob;
+          }
+        : () => noJob,
   });
   const sockets: { [port: number]: DatagramSocket } = {};
   let sender: DatagramSocket | undefined;
@@ -175,7 +230,10 @@ function start({ site, node, broker, wifi }: Settings): void {
             keepAliveS,
           },
           {
-            send: bytes => stream.write(E.toString(bytes)),
+            send: bytes => {
+              stream.write(E.toString(bytes));
+              if (withKibbutz && member) member.sentOwn(now());
+            },
             up: () => {
               light(false);
               pauseMs = 1000;
@@ -222,49 +280,58 @@ function start({ site, node, broker, wifi }: Settings): void {
     pauseMs = Math.min(longestPauseMs, pauseMs * 2);
   }
 
+  /** False: Storage did not take it. */
+  function keep(key: string, value: Uint8Array): boolean {
+    const file = fileOf(key);
+    const isFirst = storage.read(`k${file}`) === undefined;
+    try {
+      if (value.length > 0)
+        storage.write((isFirst ? 'k' : 'l') + file, key + endMark + E.toString(value) + endMark);
+      else storage.erase((isFirst ? 'k' : 'l') + file);
+      storage.erase((isFirst ? 'l' : 'k') + file);
+      return true;
+    } catch (_) {
+      agent.tally('store.failed');
+      complain('Storage is full');
+      return false;
+    }
+  }
+
   function save(): void {
     for (const key of Object.keys(agent.unsaved)) {
       const value = agent.unsaved[key];
       delete agent.unsaved[key];
-      const file = fileOf(key);
-      const isFirst = storage.read(`k${file}`) === undefined;
-      try {
-        if (value.length > 0)
-          storage.write((isFirst ? 'k' : 'l') + file, key + endMark + E.toString(value) + endMark);
-        else storage.erase((isFirst ? 'k' : 'l') + file);
-        storage.erase((isFirst ? 'l' : 'k') + file);
-      } catch (_) {
-        agent.tally('store.failed');
-        complain('Storage is full');
-      }
+      keep(key, value);
     }
   }
 
   function perform(effect: Exclude<SmallEffect, Publication>): void {
     switch (effect.kind) {
       case 'broadcast': {
+        if (!withRules) break;
         if (!sender) sender = boardModule('dgram').createSocket('udp4');
         const data = E.toString(effect.payload);
         sender.send(data, 0, data.length, effect.port, '255.255.255.255');
         break;
       }
       case 'listen':
+        if (!withRules) break;
         for (const port of Object.keys(sockets)) {
           if (effect.ports.indexOf(Number(port)) >= 0) continue;
           sockets[Number(port)].close();
           delete sockets[Number(port)];
         }
-        for (const port of effect.ports) if (!sockets[port]) sockets[port] = listen(port);
+        for (const port of effect.ports) {
+          if (sockets[port]) continue;
+          sockets[port] = boardModule('dgram').createSocket('udp4');
+          sockets[port].bind(port, bound =>
+            bound.on('message', () => agent.receive(now(), { kind: 'knock', port })),
+          );
+        }
         break;
       default:
         if (mqtt) mqtt.subscribe(now(), effect.filter);
     }
-  }
-
-  function listen(port: number): DatagramSocket {
-    const server = boardModule('dgram').createSocket('udp4');
-    server.bind(port, bound => bound.on('message', () => agent.receive(now(), { kind: 'knock', port })));
-    return server;
   }
 
   /** Performs what there is, and says the next thing if the one before is acknowledged. */

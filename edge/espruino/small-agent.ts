@@ -1,7 +1,8 @@
 /**
  * The agent cut down to a board of 20 KB of code: the MQTT contract (docs/mqtt.md) with state, birth, telemetry, events and
- * requests. The one job it can have, a small power proxy (small-proxy.ts), is handed in, so that a build without it does not
- * hold it. What comes to this board must be JSON: CBOR, which the contract allows too, is rejected with that reason.
+ * requests. The one job it can have, a small power proxy (small-proxy.ts) or carrying for a kibbutz (small-kibbutz.ts), is
+ * handed in, so that a build without it does not hold it. What comes to this board must be JSON: CBOR, which the contract
+ * allows too, is rejected with that reason.
  *
  * Sans-I/O like agent/agent.ts, of which it keeps the shape: `receive`, `poll`, `pollAt`, `outbox`; `now` is counted from the
  * board's start. What is to be saved is in `unsaved` after every call, beside the outbox, so that it is on flash before the
@@ -20,6 +21,8 @@ import { agentFilters, formatTopic, isId, type Leaf, type NodeId } from '../../a
 import type { Effect } from '../../agent/port/effect.js';
 import { encodeSmallCbor } from './small-cbor.js';
 import { parseJson } from './small-json.js';
+import type { KibbutzCounter } from './small-kibbutz.js';
+import type { ProxyCounter } from './small-proxy.js';
 
 export type SmallInput =
   | {
@@ -39,7 +42,7 @@ export type SmallEffect =
   /** Be reached on these UDP ports, and no others. */
   | { readonly kind: 'listen'; readonly ports: readonly number[] };
 
-/** What takes rules. Its own effects go to the agent's outbox. */
+/** What the board does beside reporting. Its own effects go to the agent's outbox, but for datagrams of the kibbutz. */
 export interface SmallJob {
   readonly jobNames: readonly string[];
   /** The payload is not empty and not too long; a reason if it is refused, and what is in force instead. */
@@ -50,8 +53,8 @@ export interface SmallJob {
   knocked(now: number, port: number): void;
   pollJob(now: number): void;
   /** What could not be handed out before for want of room in the outbox. */
-  flushJob(): void;
-  jobPollAt(): number;
+  flushJob(now: number, isOnline: boolean): void;
+  jobPollAt(isOnline: boolean): number;
   /** Says how each rule stands. */
   reportAll(now: number): void;
   /** The rules in force: `id=digest;` each. */
@@ -83,6 +86,9 @@ export interface SmallVoice {
   tellRule(now: number, id: string, status: CborMap): void;
   tellEvent(now: number, name: string, about: CborMap): void;
   askFor(effect: SmallEffect): void;
+  /** `rest` behind what every report begins with. */
+  body(now: number, rest: CborMap): CborMap;
+  publish(leaf: Leaf, body: CborMap, retain: boolean): void;
   /** The birth message is to be said anew. */
   rulesChanged(): void;
 }
@@ -102,6 +108,7 @@ export interface SmallOptions extends NodeId {
   /** What the board has to tell of itself with the telemetry. */
   readonly gauges?: () => { readonly [name: string]: number };
   /** `() => noJob`: the board only reports. */
+  readonly jobCounters: readonly SmallCounter[];
   readonly makeJob: (now: number, voice: SmallVoice) => SmallJob;
 }
 
@@ -111,11 +118,15 @@ const mostPayloadBytes = 1024;
 const outboxEffects = 12;
 const telemetryMs = 60_000;
 
-/** What this board does not do, and why; part of its birth message and of docs/platforms.md. */
+const notThere = 'not flashed (kith flash espruino --jobs)';
+
+/** What this board does not do, or not with each job, and why; part of its birth message and of docs/platforms.md. */
 export const missing: { readonly [job: string]: string } = {
-  kibbutz: 'too large: 22 KB of 20 with its signals and envelopes alone',
+  kibbutz: notThere,
+  'kibbutz/own-packets': 'it only carries for neighbours',
   pppoe: 'this board has no raw Ethernet',
   update: 'by kith flash',
+  'power-proxy': notThere,
   'power-proxy/frames': 'this board hears no frames: only timer and udp to itself',
   'power-proxy/mdns': 'too large for this board',
 };
@@ -123,26 +134,20 @@ export const missing: { readonly [job: string]: string } = {
 const counterNames = [
   'messages',
   'messages.refused',
-  'rules.accepted',
   'rules.rejected',
-  'rules.redelivered',
-  'rules.expired',
-  'rules.unreadable',
-  'timers.fired',
-  'knocks',
-  'wakes',
   'events.dropped',
   'outbox.full',
+  'records.unreadable',
   // Of main.ts: what Storage did not take, what the interpreter itself complains of (memory, a full buffer).
   'store.failed',
   'board.faults',
 ] as const;
-export type SmallCounter = (typeof counterNames)[number];
+export type SmallCounter = (typeof counterNames)[number] | ProxyCounter | KibbutzCounter;
 
 export class SmallAgent implements SmallVoice {
   readonly outbox = new BoundedQueue<SmallEffect>(outboxEffects);
   readonly unsaved: { [key: string]: Uint8Array } = {};
-  readonly counters = new Counters<SmallCounter>(counterNames);
+  readonly counters: Counters<SmallCounter>;
   private readonly options: SmallOptions;
   private readonly soleJob: SmallJob;
   /** Publications that wait until the bus is up and the outbox has room: by leaf, so that the last counts. */
@@ -156,6 +161,7 @@ export class SmallAgent implements SmallVoice {
 
   constructor(now: number, options: SmallOptions) {
     this.options = options;
+    this.counters = new Counters((counterNames as readonly SmallCounter[]).concat(options.jobCounters));
     this.soleJob = options.makeJob(now, this);
   }
 
@@ -192,7 +198,7 @@ export class SmallAgent implements SmallVoice {
   }
 
   pollAt(): number {
-    const at = this.soleJob.jobPollAt();
+    const at = this.soleJob.jobPollAt(this.online);
     if (!this.online) return at;
     const due = this.birthDue || this.events.length > 0 || Object.keys(this.statuses).length > 0;
     return due && this.outbox.room >= 2 ? 0 : Math.min(at, this.telemetryAt);
@@ -283,7 +289,7 @@ export class SmallAgent implements SmallVoice {
 
   /** Publishes what is due as far as there is room; the rest waits. */
   private flush(now: number): void {
-    this.soleJob.flushJob();
+    this.soleJob.flushJob(now, this.online);
     if (!this.online) return;
     if (this.birthDue && this.outbox.room >= 2) {
       this.birthDue = false;
@@ -306,8 +312,11 @@ export class SmallAgent implements SmallVoice {
   private info(): CborMap {
     const { firmware, boot } = this.options;
     const without: { [job: string]: string } = {};
-    for (const job of Object.keys(missing)) without[job] = missing[job];
-    if (this.soleJob.jobNames.length === 0) without['power-proxy'] = 'not in this firmware';
+    for (const name of Object.keys(missing)) {
+      const [job, part] = name.split('/');
+      // A part is missed where the rest of the job is there.
+      if (this.soleJob.jobNames.indexOf(job) < 0 === (part === undefined)) without[name] = missing[name];
+    }
     const inForce = this.soleJob.inForceTexts();
     return {
       version: 1,
@@ -322,7 +331,7 @@ export class SmallAgent implements SmallVoice {
   }
 
   /** What every report begins with. */
-  private body(now: number, rest: CborMap, seq?: number): CborMap {
+  body(now: number, rest: CborMap, seq?: number): CborMap {
     const body: { [key: string]: CborValue | undefined } = {
       boot: this.options.boot,
       uptime: now,
@@ -336,7 +345,7 @@ export class SmallAgent implements SmallVoice {
     this.askFor(this.publication({ kind: 'state' }, encodeUtf8(state), true));
   }
 
-  private publish(leaf: Leaf, body: CborMap, retain: boolean): void {
+  publish(leaf: Leaf, body: CborMap, retain: boolean): void {
     this.askFor(this.publication(leaf, encodeSmallCbor(body), retain));
   }
 

@@ -51,6 +51,16 @@ interface Wake {
 
 const macWanted = 'a MAC address such as 3c:22:fb:01:02:03';
 
+export const proxyCounters = [
+  'rules.accepted',
+  'rules.redelivered',
+  'rules.expired',
+  'timers.fired',
+  'knocks',
+  'wakes',
+] as const;
+export type ProxyCounter = (typeof proxyCounters)[number];
+
 export class SmallProxy implements SmallJob {
   readonly jobNames: readonly string[] = ['power-proxy'];
   private readonly voice: SmallVoice;
@@ -65,7 +75,7 @@ export class SmallProxy implements SmallJob {
     this.voice = voice;
     for (const key of Object.keys(kept)) {
       if (key.slice(0, savePrefix.length) !== savePrefix) continue;
-      if (!this.restore(now, key.slice(savePrefix.length), kept[key])) voice.tally('rules.unreadable');
+      if (!this.restore(now, key.slice(savePrefix.length), kept[key])) voice.tally('records.unreadable');
     }
   }
 

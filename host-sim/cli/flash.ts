@@ -14,6 +14,16 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { parseDuration } from '../../agent/core/time.js';
+import { longestLifetimeMs } from '../../agent/kibbutz/kibbutz.js';
+import {
+  kibbutzGroup4,
+  kibbutzPort,
+  registrationOf,
+  registrationShape,
+  type WrittenRegistration,
+} from '../../agent/kibbutz/member-settings.js';
+import { validate } from '../../agent/message/schema.js';
 import { updateKeyOf } from './firmware.js';
 
 export interface EspruinoOptions {
@@ -21,12 +31,28 @@ export interface EspruinoOptions {
   readonly port: string;
   /** Name of a board, or a JSON file; left out: the board is asked. */
   readonly board?: string;
-  readonly jobs: 'power-proxy' | 'none';
+  readonly jobs: 'power-proxy' | 'kibbutz' | 'none';
   readonly site: string;
   readonly node: string;
   /** mqtt://user:password@host:port */
   readonly broker: string;
   readonly wifi?: { readonly ssid: string; readonly password: string };
+  /** For `jobs: 'kibbutz'`. */
+  readonly kibbutz?: BoardMember;
+}
+
+/** What edge/espruino/small-kibbutz.ts reads. */
+export interface BoardMember {
+  readonly member: number;
+  readonly generation: number;
+  /** 16 bytes. */
+  readonly key: readonly number[];
+  readonly provider: { readonly host: string; readonly port: number };
+  readonly group: string;
+  readonly port: number;
+  /** ms. */
+  readonly tail: number;
+  readonly credit: number;
 }
 
 export interface ModdableOptions {
@@ -70,19 +96,34 @@ export interface EspruinoWords extends Pick<EspruinoOptions, 'port' | 'board' | 
   readonly ssid?: string;
   /** Read here, so that the password stands in no list of processes. */
   readonly wifiPasswordFile?: string;
+  /** Of `--jobs kibbutz`. The file is what `kith provider register --aead aes-128-ccm` printed. */
+  readonly registration?: string;
+  readonly provider?: string;
+  readonly tail?: string;
+  readonly credit?: number;
 }
 
 /** Throws as flashEspruino. */
 export async function runFlashEspruino(words: EspruinoWords, say: Say): Promise<void> {
-  const { to, ssid, wifiPasswordFile, ...rest } = words;
+  const { to, ssid, wifiPasswordFile, registration, ...rest } = words;
   if (ssid === undefined && wifiPasswordFile !== undefined)
     throw new Error('--wifi-password-file: expected with --ssid');
   const password =
     wifiPasswordFile === undefined
       ? ''
       : ((await readFile(wifiPasswordFile, 'utf8')).split(/\r?\n/)[0] ?? '');
+  const isMember = rest.jobs === 'kibbutz';
+  if (isMember !== (registration !== undefined))
+    throw new Error('--registration: expected with --jobs kibbutz, and only with it');
+  const kibbutz =
+    registration === undefined ? undefined : kibbutzOf(await readFile(registration, 'utf8'), words);
   await flashEspruino(
-    { ...rest, broker: to, ...(ssid === undefined ? {} : { wifi: { ssid, password } }) },
+    {
+      ...rest,
+      broker: to,
+      ...(ssid === undefined ? {} : { wifi: { ssid, password } }),
+      ...(kibbutz === undefined ? {} : { kibbutz }),
+    },
     say,
   );
 }
@@ -206,7 +247,7 @@ export function missingForModdable(platform: string, environment: NodeJS.Process
 }
 
 /** What main.ts of edge/espruino reads. Throws on a broker that is none. */
-export function settingsOf({ site, node, broker, wifi }: EspruinoOptions): string {
+export function settingsOf({ site, node, broker, wifi, kibbutz }: EspruinoOptions): string {
   if (!URL.canParse(broker)) throw new Error(`broker: expected mqtt://host:port, got ${broker}`);
   const url = new URL(broker);
   // Not every board has TLS, and none checks a certificate.
@@ -223,7 +264,51 @@ export function settingsOf({ site, node, broker, wifi }: EspruinoOptions): strin
         : { user: decodeURIComponent(url.username), password: decodeURIComponent(url.password) }),
     },
     ...(wifi === undefined ? {} : { wifi }),
+    ...(kibbutz === undefined ? {} : { kibbutz }),
   });
+}
+
+/** The paper's value (Fig. 2.16). */
+const defaultCredit = 5;
+
+/** What the board's member of a kibbutz is told, from its registration as the provider printed it. Throws on what is wrong. */
+export function kibbutzOf(
+  text: string,
+  words: Pick<EspruinoWords, 'provider' | 'tail' | 'credit'>,
+): BoardMember {
+  const { provider = '', tail = '', credit = defaultCredit } = words;
+  let written: unknown;
+  try {
+    written = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`--registration: expected JSON: ${(error as Error).message}`);
+  }
+  const problem = validate(registrationShape, written);
+  if (problem)
+    throw new Error(`--registration: ${problem.field}: expected ${problem.expected}, got ${problem.got}`);
+  const { member, aead, generation, key } = registrationOf(written as WrittenRegistration);
+  // IANA's number of AES-128-CCM, the one suite a board's firmware has.
+  if (aead !== 3 || key.length !== 16)
+    throw new Error(
+      `--registration: expected AES-128-CCM (kith provider register --aead aes-128-ccm), got AEAD ${aead}`,
+    );
+  const [, host, port] = /^(.+):(\d{1,5})$/.exec(provider) ?? [];
+  if (host === undefined || Number(port) < 1 || Number(port) > 65_535)
+    throw new Error(`--provider: expected host:port, got ${provider}`);
+  const tailMs = parseDuration(tail) ?? 0;
+  if (tailMs < 1 || tailMs > longestLifetimeMs) throw new Error(`--tail: expected 1ms to 60s, got ${tail}`);
+  if (!(credit >= 1 && credit % 1 === 0))
+    throw new Error(`--credit: expected an integer from 1, got ${credit}`);
+  return {
+    member,
+    generation,
+    key: [...key],
+    provider: { host, port: Number(port) },
+    group: kibbutzGroup4,
+    port: kibbutzPort,
+    tail: tailMs,
+    credit,
+  };
 }
 
 export function crc32(bytes: Uint8Array): number {

@@ -472,8 +472,19 @@ export function program(): Command {
     .option('--board <board>', "the board's name, or its JSON file; left out: the board is asked")
     .addOption(
       new Option('--jobs <jobs>', 'what it shall do; none: only report')
-        .choices(['power-proxy', 'none'])
+        .choices(['power-proxy', 'kibbutz', 'none'])
         .default('power-proxy'),
+    )
+    .option(
+      '--registration <file>',
+      'for --jobs kibbutz: what kith provider register --aead aes-128-ccm printed',
+    )
+    .option('--provider <host:port>', 'for --jobs kibbutz: the provider as the board reaches it')
+    .option('--tail <duration>', "for --jobs kibbutz: how long its uplink's radio stays up after a packet")
+    .option(
+      '--credit <periods>',
+      'for --jobs kibbutz: in how many of its tails each neighbour is carried; left out: 5',
+      toInteger(1, 1_000_000),
     )
     .addOption(siteOption())
     .requiredOption('--node <node>', 'its name')

@@ -21,7 +21,7 @@ import { powerProxyWith } from '../../agent/power-proxy/job.js';
 import { powerProxyOf } from '../../agent/power-proxy/power-proxy.js';
 import { buildFirmware } from '../../edge/espruino/build.js';
 import { missing, SmallAgent } from '../../edge/espruino/small-agent.js';
-import { SmallProxy } from '../../edge/espruino/small-proxy.js';
+import { proxyCounters, SmallProxy } from '../../edge/espruino/small-proxy.js';
 import { bundle, type Dialect } from './bundle.js';
 import { espruino, node, type Run, xs, xsMemory } from './engines.js';
 import type { Mode } from './measure.js';
@@ -37,6 +37,8 @@ interface Platform {
   readonly entries: readonly string[];
   /** Why a job may be missing. */
   readonly why: { readonly [job in JobName]?: string };
+  /** Of a job that is there, what is not. */
+  readonly inPart?: { readonly [job in JobName]?: string };
 }
 
 const platforms: readonly Platform[] = [
@@ -54,7 +56,14 @@ const platforms: readonly Platform[] = [
     entries: ['edge/moddable/main.ts'],
     why: reasonsIn('edge/moddable/platform.ts'),
   },
-  { name: 'Espruino', entries: ['edge/espruino/main.ts'], why: missing },
+  {
+    name: 'Espruino',
+    entries: ['edge/espruino/main.ts'],
+    why: missing,
+    inPart: {
+      kibbutz: `${missing['kibbutz/own-packets']}, in a firmware without the power proxy: \`--jobs kibbutz\``,
+    },
+  },
 ];
 
 /** The reasons that a platform's source gives its agent for its birth message. */
@@ -71,7 +80,7 @@ function reasonsIn(file: string): { readonly [job in JobName]?: string } {
 
 /** The file without which a job is not there. */
 const jobFiles: { readonly [job in JobName]: readonly string[] } = {
-  kibbutz: ['agent/kibbutz/job.ts', 'agent/kibbutz/kibbutz.ts'],
+  kibbutz: ['agent/kibbutz/job.ts', 'agent/kibbutz/kibbutz.ts', 'edge/espruino/small-kibbutz.ts'],
   'power-proxy': ['agent/power-proxy/power-proxy.ts', 'edge/espruino/small-proxy.ts'],
   pppoe: ['agent/pppoe/job.ts'],
   update: ['agent/update/job.ts'],
@@ -188,6 +197,7 @@ const onEspruino: Ask = (leaf, payload, answerLeaf) => {
     node: 'gw-1',
     firmware: 'probe',
     boot: '00000001',
+    jobCounters: proxyCounters,
     makeJob: (now, voice) => new SmallProxy(now, voice, {}),
   });
   agent.receive(0, { kind: 'bus-up' });
@@ -327,20 +337,22 @@ const notBuilt = 'not built';
 export async function describeFast(): Promise<string> {
   const builds = await Promise.all(platforms.map(bundled));
   const notes: string[] = [];
-  const noted = (reason: string): string => {
+  const noted = (reason: string, said = 'no'): string => {
     // The same for all of them.
     const why = reason.replace(/^trigger\.\w+:/, 'trigger:').replace(/^(responder: .*), got [\w-]+$/, '$1');
     if (!notes.includes(why)) notes.push(why);
-    return `no (${notes.indexOf(why) + 1})`;
+    return `${said} (${notes.indexOf(why) + 1})`;
   };
   const hasJob = (at: number, job: JobName) => jobFiles[job].some(file => builds[at]?.files.has(file));
   const rows: string[][] = [];
   for (const job of jobNames)
     rows.push([
       `**${job}**`,
-      ...platforms.map(({ why }, at) => {
+      ...platforms.map(({ why, inPart }, at) => {
         if (!builds[at]) return notBuilt;
-        return hasJob(at, job) ? 'yes' : noted(why[job] ?? 'not in its build');
+        if (!hasJob(at, job)) return noted(why[job] ?? 'not in its build');
+        const part = inPart?.[job];
+        return part === undefined ? 'yes' : noted(part, 'in part');
       }),
     ]);
   const asks: readonly (Ask | undefined)[] = [onFrames, onFrames, onDatagrams, onEspruino];
@@ -359,7 +371,7 @@ export async function describeFast(): Promise<string> {
   for (const [at, { name }] of platforms.entries()) {
     const one = builds[at];
     if (name === 'Espruino') {
-      for (const jobs of ['power-proxy', 'none'] as const)
+      for (const jobs of ['power-proxy', 'kibbutz', 'none'] as const)
         sizes.push([`Espruino, \`--jobs ${jobs}\``, '', kilobytes((await buildFirmware({ jobs })).length)]);
     } else if (!one) sizes.push([name, notBuilt, notBuilt]);
     else sizes.push([name, kilobytes(one.agentBytes), kilobytes(one.agentBytes + one.otherBytes)]);

@@ -1,20 +1,16 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, connect as connectTcp, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { connectAsync, type MqttClient } from 'mqtt';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodeUtf8, digest, encodeUtf8, formatHex, readUint16 } from '../../agent/core/bytes.js';
 import { Random } from '../../agent/core/random.js';
-import { type CborValue, decodeCbor, encodeCbor } from '../../agent/message/cbor.js';
-import { descriptors } from '../../agent/message/messages.js';
-import { validate } from '../../agent/message/schema.js';
-import { parseTopic } from '../../agent/message/topic.js';
+import { type CborValue, encodeCbor } from '../../agent/message/cbor.js';
 import { parseWakeOnLan } from '../../agent/wire/wol.js';
 import { buildFirmware, mostBytes } from '../../edge/espruino/build.js';
 import { faults } from '../../edge/espruino/lower.js';
@@ -22,20 +18,20 @@ import { Mqtt } from '../../edge/espruino/mqtt.js';
 import { noJob, SmallAgent, type SmallEffect, type SmallInput } from '../../edge/espruino/small-agent.js';
 import { encodeSmallCbor } from '../../edge/espruino/small-cbor.js';
 import { parseJson } from '../../edge/espruino/small-json.js';
-import { SmallProxy } from '../../edge/espruino/small-proxy.js';
+import type { KibbutzSettings } from '../../edge/espruino/small-kibbutz.js';
+import { proxyCounters, SmallProxy } from '../../edge/espruino/small-proxy.js';
 import {
   crc32,
   flashEspruino,
+  kibbutzOf,
   missingForEspruino,
   missingForModdable,
   settingsOf,
 } from '../../host-sim/cli/flash.js';
-import { openBroker } from '../../host-sim/coordinator/broker.js';
-import { Listener } from '../support/listener.js';
 import { needs } from '../support/needs.js';
+import { bodyOf, faultsOf, onBoard, report } from './espruino-board.js';
 
 const host = '3c:22:fb:01:02:03';
-const noEspruino = 'KITH_ESPRUINO is not set: the path of an Espruino for Linux (make BOARD=LINUX RELEASE=1)';
 const knockRule = `{"host":"${host}","trigger":{"udp":{"dstPort":9999}},"action":"wake"}`;
 const topicOf = (leaf: string) => `kith/1/home/esp-1/${leaf}`;
 
@@ -54,6 +50,7 @@ class Board {
       node: 'esp-1',
       firmware: 'test 1',
       boot: '00000001',
+      jobCounters: withRules ? proxyCounters : [],
       makeJob: withRules ? (now, voice) => new SmallProxy(now, voice, { ...saved }) : () => noJob,
     });
     this.give({ kind: 'bus-up' });
@@ -107,33 +104,28 @@ class Board {
   }
 }
 
-function bodyOf(topic: string, payload: Uint8Array): { [key: string]: CborValue } {
-  const decoded = decodeCbor(payload, { depth: 8 });
-  assert.ok(decoded.ok, `${topic} ${formatHex(payload)}`);
-  const parsed = parseTopic(topic);
-  assert.ok(parsed.ok);
-  assert.is(validate(descriptors[parsed.value.leaf.kind as 'info'], decoded.value), undefined, topic);
-  return decoded.value as { [key: string]: CborValue };
-}
-
 test('what a build does not do is not in it', async () => {
-  const [all, reporting] = await Promise.all([
+  const [all, carrying, reporting] = await Promise.all([
     buildFirmware({ jobs: 'power-proxy' }),
+    buildFirmware({ jobs: 'kibbutz' }),
     buildFirmware({ jobs: 'none' }),
   ]);
   assert.ok(reporting.length < all.length - 5000, `${all.length} and ${reporting.length} bytes`);
   for (const word of ['dstPort', 'revision', 'MAC address']) {
     assert.match(all, word);
     assert.not.match(reporting, word);
+    assert.not.match(carrying, word);
   }
+  assert.match(carrying, 'addMembership');
+  for (const script of [all, reporting]) assert.not.match(script, 'addMembership');
 });
 
-test('the firmware is one ASCII script that Espruino takes, within its bytes, with either choice of jobs', async () => {
-  for (const jobs of ['power-proxy', 'none'] as const) {
+test('the firmware is one ASCII script that Espruino takes, within its bytes, with each choice of jobs', async () => {
+  for (const jobs of ['power-proxy', 'kibbutz', 'none'] as const) {
     const script = await buildFirmware({ jobs });
     assert.ok(script.length <= mostBytes, `${script.length} bytes`);
     assert.equal(await faults(script), []);
-    assert.not.match(script, /boardModule|withRules/);
+    assert.not.match(script, /boardModule|withRules|withKibbutz/);
     for (const name of ['push', 'length', 'indexOf', 'inForce', 'uptime', 'transaction', 'waitingEvents'])
       assert.match(script, name, 'names that leave the file are whole');
   }
@@ -273,7 +265,7 @@ test('more rules than the outbox has room are all saved, and again each minute, 
 
 test('requests are answered, torn records and foreign topics do no harm, nothing is said while the bus is down', () => {
   const board = new Board({ 'rule/x': encodeUtf8('{"payload":"{\\"ho'), 'rule/y': new Uint8Array(3) });
-  assert.is(board.agent.counters.get('rules.unreadable'), 2);
+  assert.is(board.agent.counters.get('records.unreadable'), 2);
   board.publish('request/wake', `{"transaction":"t","host":"${host}"}`);
   board.publish('request/wake', '{"transaction":"u","host":"me"}');
   assert.equal(
@@ -522,6 +514,38 @@ test('settings and checks of kith flash say what they expect', () => {
   });
   for (const broker of ['b', 'mqtts://b', 'http://b'])
     assert.throws(() => settingsOf({ ...board, broker }), /expected mqtt/);
+  const registration = {
+    member: 7,
+    aead: 3,
+    generation: 2,
+    key: '00112233445566778899aabbccddeeff',
+    addresses: [],
+  };
+  const member = { provider: '198.51.100.1:49498', tail: '10s' };
+  const kibbutz: KibbutzSettings = kibbutzOf(JSON.stringify(registration), member);
+  assert.equal(JSON.parse(settingsOf({ ...board, jobs: 'kibbutz', broker: 'mqtt://b', kibbutz })).kibbutz, {
+    member: 7,
+    generation: 2,
+    key: [0, 17, 34, 51, 68, 85, 102, 119, 136, 153, 170, 187, 204, 221, 238, 255],
+    provider: { host: '198.51.100.1', port: 49_498 },
+    group: '239.255.107.105',
+    port: 49_497,
+    tail: 10_000,
+    credit: 5,
+  });
+  for (const [text, words, wrong] of [
+    ['{', member, /--registration: expected JSON/],
+    ['{"member":0}', member, /--registration: /],
+    [JSON.stringify({ ...registration, aead: 1 }), member, /AES-128-CCM .*got AEAD 1/],
+    [
+      JSON.stringify(registration),
+      { ...member, provider: 'here' },
+      /--provider: expected host:port, got here/,
+    ],
+    [JSON.stringify(registration), { ...member, tail: '2h' }, /--tail: expected 1ms to 60s, got 2h/],
+    [JSON.stringify(registration), { ...member, credit: 0 }, /--credit: expected/],
+  ] as const)
+    assert.throws(() => kibbutzOf(text, words), wrong);
   assert.is(crc32(encodeUtf8('123456789')), 0xcbf43926, 'the check value of CRC-32/ISO-HDLC');
   assert.is(missingForModdable('esp32', { PATH: '' }).length, 4);
 });
@@ -673,7 +697,7 @@ test('on Espruino for Linux: a power cut anywhere in a write of Storage leaves t
       if (cut < fresh.length) assert.is(status['inForce'], digests[0], `cut at ${cut}`);
       else assert.ok(digests.includes(String(status['inForce'])));
       const { counters } = await report(client, heard);
-      counts.push(Number((counters as { [name: string]: CborValue })['rules.unreadable'] ?? 0));
+      counts.push(Number((counters as { [name: string]: CborValue })['records.unreadable'] ?? 0));
       // Storage works on: what is published now outlives the next cut.
       await client.publishAsync(topicOf('rule/nas'), rules[1], { qos: 1 });
       await heard.until((topic, payload) =>
@@ -681,7 +705,7 @@ test('on Espruino for Linux: a power cut anywhere in a write of Storage leaves t
           ? topic
           : undefined,
       );
-      assert.is(faultsOf((await report(client, heard))['counters']).replace('rules.unreadable', ''), '');
+      assert.is(faultsOf((await report(client, heard))['counters']).replace('records.unreadable', ''), '');
       await board.powerOff();
       heard.clear();
       board.powerOn();
@@ -717,50 +741,6 @@ test('on Espruino for Linux: where Storage is full the rule is in force, and tha
   });
 });
 
-interface Bench {
-  readonly broker: Awaited<ReturnType<typeof openBroker>>;
-  readonly client: MqttClient;
-  readonly heard: Listener;
-  readonly board: WiredBoard;
-  readonly folder: string;
-  /** Puts settings and firmware into the board's Storage, as `kith flash` does, but at once. */
-  write(script: string, port: number, more?: string): Promise<void>;
-}
-
-/** With a board that is off; skipped without an engine. */
-async function onBoard(use: (bench: Bench) => Promise<void>): Promise<void> {
-  const program = process.env['KITH_ESPRUINO'];
-  if (!program) {
-    console.log(`SKIP: ${noEspruino}`);
-    return;
-  }
-  if (!needs('socat', 'socat')) return;
-  const folder = mkdtempSync(join(tmpdir(), 'kith-espruino-'));
-  const broker = await openBroker({ port: 0 });
-  const client = await connectAsync(broker.url, { reconnectPeriod: 0 });
-  const board = await WiredBoard.open(program, folder);
-  const write = async (script: string, port: number, more = '') => {
-    const settings = JSON.stringify({ site: 'home', node: 'esp-1', broker: { host: '127.0.0.1', port } });
-    const lines = [`var s=require("Storage");s.write("kith.json",${JSON.stringify(settings)});`];
-    for (let i = 0; i < script.length; i += 384) {
-      const size = i === 0 ? `,${script.length}` : '';
-      lines.push(`s.write(".bootcde",${JSON.stringify(script.slice(i, i + 384))},${i}${size});`);
-    }
-    const file = join(folder, 'write.js');
-    writeFileSync(file, [...lines, more, 'quit();'].join('\n'));
-    await once(spawn(program, [file], { cwd: folder, stdio: 'ignore' }), 'close');
-  };
-  try {
-    await client.subscribeAsync('kith/1/home/esp-1/#', { qos: 1 });
-    await use({ broker, client, heard: new Listener(client), board, folder, write });
-  } finally {
-    await board.close();
-    await client.endAsync(true);
-    await broker.close();
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
 const portOf = (url: string) => Number(new URL(url).port);
 
 /** The payload of a publication whose topic ends so. */
@@ -783,27 +763,6 @@ test('kith flash says what is missing, and fails', () => {
     rmSync(empty, { recursive: true });
   }
 });
-
-/** Asks the board for its telemetry. */
-async function report(
-  client: MqttClient,
-  heard: Listener,
-  node = 'esp-1',
-): Promise<{ [key: string]: CborValue }> {
-  heard.clear();
-  const topic = `kith/1/home/${node}/`;
-  await client.publishAsync(`${topic}request/report`, '{"transaction":"t"}', { qos: 1 });
-  const leaf = `${topic}telemetry/power-proxy`;
-  return bodyOf(
-    leaf,
-    await heard.until((heardTopic, payload) => (heardTopic === leaf ? payload : undefined)),
-  );
-}
-
-function faultsOf(counters: CborValue | undefined): string {
-  const names = ['outbox.full', 'rules.unreadable', 'store.failed', 'board.faults'];
-  return names.filter(name => (counters as { [name: string]: CborValue })[name] !== undefined).join();
-}
 
 /** What the firmware may hold, connected, with so many rules; a board's own modules and the work under way come on top. */
 const budgets: readonly {
@@ -894,70 +853,6 @@ function uploaderFolder(): string {
     timeout: 180_000,
   });
   return folder;
-}
-
-/**
- * A board whose console is a TCP port, as the uploader wants it: it goes on when nobody is connected. socat gives it the
- * terminal it wants; both are a process group, and a power cut is the end of that.
- */
-class WiredBoard {
-  private process: ChildProcess | undefined;
-  private readonly program: string;
-  private readonly folder: string;
-  private readonly server: Server;
-  private readonly sockets = new Set<Socket>();
-
-  static async open(program: string, folder: string): Promise<WiredBoard> {
-    const board = new WiredBoard(program, folder);
-    board.server.listen(0, '127.0.0.1');
-    await once(board.server, 'listening');
-    return board;
-  }
-
-  private constructor(program: string, folder: string) {
-    this.program = program;
-    this.folder = folder;
-    this.server = createServer(socket => {
-      this.sockets.add(socket);
-      socket.on('data', chunk => this.process?.stdin?.write(chunk));
-      socket.on('error', () => undefined);
-      socket.on('close', () => this.sockets.delete(socket));
-    });
-  }
-
-  get port(): number {
-    return (this.server.address() as AddressInfo).port;
-  }
-
-  powerOn(): void {
-    const child = spawn('socat', ['-', `EXEC:${this.program},pty,raw,echo=0`], {
-      cwd: this.folder,
-      detached: true,
-      stdio: ['pipe', 'pipe', 'ignore'],
-    });
-    child.stdin.on('error', () => undefined);
-    child.stdout.on('data', chunk => {
-      for (const socket of this.sockets) socket.write(chunk);
-    });
-    this.process = child;
-  }
-
-  /** Without warning, as SIGKILL is. */
-  async powerOff(): Promise<void> {
-    const { process: child } = this;
-    this.process = undefined;
-    if (!child?.pid) return;
-    const ended = once(child, 'close');
-    process.kill(-child.pid, 'SIGKILL');
-    await ended;
-  }
-
-  async close(): Promise<void> {
-    await this.powerOff();
-    for (const socket of this.sockets) socket.destroy();
-    this.server.close();
-    await once(this.server, 'close');
-  }
 }
 
 test.run();

@@ -116,6 +116,7 @@ function ownMemory(bytes: Uint8Array): ArrayBuffer {
 const platforms: readonly (readonly [string, readonly Aead[]])[] = [
   ['Node', aeads],
   ['Espruino', [espruinoCcm(espruino)]],
+  ['Espruino, whose firmware has no CCM', [espruinoCcm({ encrypt: espruino.encrypt })]],
   ['Moddable', [xsGcm(moddable)]],
 ];
 
