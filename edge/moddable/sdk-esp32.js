@@ -14,6 +14,8 @@ import Time from 'time';
 import Timer from 'timer';
 import WiFi from 'wifi';
 
+export * from './sdk-common.js';
+
 export const platformName = 'esp32';
 export const tlsFault = undefined;
 export const setupPort = 80;
@@ -95,24 +97,4 @@ export function setDate(done) {
       done();
     }
   });
-}
-
-export function repeat(call, everyMs) {
-  Timer.repeat(call, everyMs);
-}
-
-export function ticks() {
-  return Time.ticks;
-}
-
-export function elapsedMs(from, to) {
-  return Time.delta(from, to);
-}
-
-export function random() {
-  return Math.random();
-}
-
-export function print(text) {
-  trace(text, '\n');
 }

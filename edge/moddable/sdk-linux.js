@@ -9,8 +9,8 @@ import UDP from 'embedded:io/socket/udp';
 // biome-ignore lint/style/useNodejsImportProtocol: the SDK's module
 import Net from 'net';
 import Preference from 'preference';
-import Time from 'time';
-import Timer from 'timer';
+
+export * from './sdk-common.js';
 
 export const platformName = 'x-cli-lin';
 export const tlsFault = 'the Linux build of this firmware has no TLS';
@@ -66,24 +66,4 @@ export function macAddress() {
 
 export function setDate(done) {
   done();
-}
-
-export function repeat(call, everyMs) {
-  Timer.repeat(call, everyMs);
-}
-
-export function ticks() {
-  return Time.ticks;
-}
-
-export function elapsedMs(from, to) {
-  return Time.delta(from, to);
-}
-
-export function random() {
-  return Math.random();
-}
-
-export function print(text) {
-  trace(text, '\n');
 }
