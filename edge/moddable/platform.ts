@@ -342,11 +342,14 @@ export class Platform {
   private drain(): void {
     if (this.isDraining) return;
     this.isDraining = true;
-    do {
-      for (let effect = this.agent.outbox.shift(); effect; effect = this.agent.outbox.shift())
-        this.perform(effect);
-    } while (this.publishNext());
-    this.isDraining = false;
+    try {
+      do {
+        for (let effect = this.agent.outbox.shift(); effect; effect = this.agent.outbox.shift())
+          this.perform(effect);
+      } while (this.publishNext());
+    } finally {
+      this.isDraining = false;
+    }
   }
 
   /** What is retained, and telemetry, takes the place of the one before; of the others the oldest makes room. */
